@@ -1,0 +1,119 @@
+%%% @doc The border to the Rust library: one stub per native function, and nothing else.
+%%%
+%%% This module is tiny and frozen on purpose. OTP cannot load a changed NIF module over a running
+%%% one, so after a release switch an old library may serve new code: `check/0' finds that out by
+%%% the ABI number and asks for a restart of the VM. Errors are `{error, {Kind, Details}}'.
+-module(bc_gitops_native).
+
+-export([check/0, abi/0]).
+%% git: jobs answer by message, the rest reads the local disk
+-export([git_start/3, git_cancel/1, git_head/1, git_log/2, git_checkout/2]).
+%% specs
+-export([snapshot_open/4, snapshot_summary/1, snapshot_names/1, snapshot_spec/2, snapshot_specs/1,
+         spec_dir/2, spec_file/2, spec_map/2, spec_fingerprint/1]).
+%% plan
+-export([plan/3]).
+%% BEAM files, digests, identicons
+-export([beam_md5/1, beam_scan/1, digest_file/2, digest_bytes/2, identicon/2, identicon_uri/2]).
+
+-export_type([job/0, snapshot/0]).
+
+-on_load(load/0).
+
+-define(ABI, 1).
+
+-opaque job() :: reference().
+-opaque snapshot() :: reference().
+
+load() ->
+    erlang:load_nif(filename:join(priv_dir(), "bc_gitops_nif"), 0).
+
+%% `code:priv_dir/1' needs the application's directory on the code path under its own name; beside
+%% the beam file is right as well when a build tool calls us from elsewhere.
+priv_dir() ->
+    case code:priv_dir(bc_gitops) of
+        {error, bad_name} ->
+            filename:join(filename:dirname(filename:dirname(code:which(?MODULE))), "priv");
+        Dir ->
+            Dir
+    end.
+
+%% @doc `ok', or what to do when the loaded library is not the one this code was built with.
+-spec check() -> ok | {error, {native_abi, #{loaded := pos_integer(), expected := pos_integer()}}}.
+check() ->
+    case abi() of
+        ?ABI -> ok;
+        Loaded -> {error, {native_abi, #{loaded => Loaded, expected => ?ABI}}}
+    end.
+
+-spec abi() -> pos_integer().
+abi() -> stub().
+
+-spec git_start(Request :: map(), ReplyTo :: pid(), Ref :: reference()) -> {ok, job()} | {error, term()}.
+git_start(_Request, _ReplyTo, _Ref) -> stub().
+
+-spec git_cancel(job()) -> ok.
+git_cancel(_Job) -> stub().
+
+-spec git_head(Path :: binary()) -> {ok, binary()} | {error, term()}.
+git_head(_Path) -> stub().
+
+-spec git_log(Path :: binary(), Count :: pos_integer()) -> {ok, [map()]} | {error, term()}.
+git_log(_Path, _Count) -> stub().
+
+-spec git_checkout(Path :: binary(), Ref :: binary()) -> ok | {error, term()}.
+git_checkout(_Path, _Ref) -> stub().
+
+-spec snapshot_open(Path :: binary(), Commit :: binary(),
+                    Options :: #{apps_dir := binary(), atom_room := non_neg_integer()},
+                    Previous :: snapshot() | undefined) -> {ok, snapshot()} | {error, term()}.
+snapshot_open(_Path, _Commit, _Options, _Previous) -> stub().
+
+-spec snapshot_summary(snapshot()) -> map().
+snapshot_summary(_Snapshot) -> stub().
+
+-spec snapshot_names(snapshot()) -> [atom()].
+snapshot_names(_Snapshot) -> stub().
+
+-spec snapshot_spec(snapshot(), atom()) -> {ok, tuple(), Meta :: map()} | {error, not_found}.
+snapshot_spec(_Snapshot, _Name) -> stub().
+
+-spec snapshot_specs(snapshot()) -> #{atom() => tuple()}.
+snapshot_specs(_Snapshot) -> stub().
+
+-spec spec_dir(Path :: binary(), AtomRoom :: non_neg_integer()) -> {ok, #{atom() => tuple()}} | {error, term()}.
+spec_dir(_Path, _AtomRoom) -> stub().
+
+-spec spec_file(Path :: binary(), AtomRoom :: non_neg_integer()) -> {ok, tuple()} | {error, term()}.
+spec_file(_Path, _AtomRoom) -> stub().
+
+-spec spec_map(map(), AtomRoom :: non_neg_integer()) -> {ok, tuple()} | {error, term()}.
+spec_map(_Map, _AtomRoom) -> stub().
+
+-spec spec_fingerprint(Spec :: tuple()) -> {Source :: binary(), Env :: binary()}.
+spec_fingerprint(_Spec) -> stub().
+
+-spec plan(snapshot() | [tuple()], Current :: [tuple()], Options :: map()) -> {ok, map()} | {error, term()}.
+plan(_Desired, _Current, _Options) -> stub().
+
+-spec beam_md5(Path :: binary()) -> {ok, binary()} | {error, term()}.
+beam_md5(_Path) -> stub().
+
+-spec beam_scan(EbinDirs :: [binary()]) -> {ok, [{Module :: binary(), Path :: binary(), MD5 :: binary()}]} | {error, term()}.
+beam_scan(_EbinDirs) -> stub().
+
+-spec digest_file(sha256 | blake3, Path :: binary()) -> {ok, binary()} | {error, term()}.
+digest_file(_Algorithm, _Path) -> stub().
+
+-spec digest_bytes(sha256 | blake3, iodata()) -> binary().
+digest_bytes(_Algorithm, _Bytes) -> stub().
+
+-spec identicon(Input :: binary(), Size :: pos_integer()) -> binary().
+identicon(_Input, _Size) -> stub().
+
+-spec identicon_uri(Input :: binary(), Size :: pos_integer()) -> binary().
+identicon_uri(_Input, _Size) -> stub().
+
+-spec stub() -> no_return().
+stub() ->
+    erlang:nif_error(nif_not_loaded).

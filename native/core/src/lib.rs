@@ -1,0 +1,11 @@
+//! The decisions of bc_gitops. This crate knows nothing of Erlang; `cargo test` alone covers it.
+//!
+//! ```text
+//! git ──commit──▶ snapshot ──specs──▶ plan        beam, digest, identicon: on their own
+//! ```
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod git;
+pub mod plan;
+pub mod spec;

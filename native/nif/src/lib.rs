@@ -1,0 +1,20 @@
+//! The border between Erlang and the core: decode, call, encode. No decisions.
+//!
+//! One file per room of the core, all atoms in `atoms`, all errors in `errors`.
+
+mod atoms;
+mod errors;
+mod files;
+mod git;
+mod plan;
+mod spec;
+
+/// Raised whenever a NIF's arguments or results change; `bc_gitops_native` checks it when it starts.
+const ABI: u32 = 1;
+
+#[rustler::nif]
+fn abi() -> u32 {
+    ABI
+}
+
+rustler::init!("bc_gitops_native");

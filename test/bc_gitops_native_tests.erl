@@ -1,0 +1,5 @@
+-module(bc_gitops_native_tests).
+-include_lib("eunit/include/eunit.hrl").
+
+library_has_the_abi_of_its_stub_test() ->
+    ?assertEqual(ok, bc_gitops_native:check()).
