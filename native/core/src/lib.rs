@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod beam;
+pub mod digest;
 pub mod git;
 pub mod plan;
 pub mod spec;

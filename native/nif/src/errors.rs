@@ -1,1 +1,107 @@
-//! (room errors)
+//! Errors of the core as Erlang has them: `{Kind, #{message => binary(), ...}}`.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use bc_gitops_core::beam::{BeamError, BeamErrorKind};
+use bc_gitops_core::digest::DigestError;
+use rustler::{Atom, Encoder, Env, NewBinary, Term};
+
+use crate::atoms;
+
+/// One error on its way to Erlang. It holds no term, so it may cross threads.
+pub struct Failure {
+    kind: Atom,
+    details: Vec<(Atom, Detail)>,
+}
+
+/// The value of a detail.
+pub enum Detail {
+    /// A binary.
+    Bytes(Vec<u8>),
+}
+
+impl Failure {
+    pub fn new(kind: Atom, message: impl ToString) -> Self {
+        let message = Detail::Bytes(message.to_string().into_bytes());
+        Self {
+            kind,
+            details: vec![(atoms::message(), message)],
+        }
+    }
+
+    pub fn with(mut self, key: Atom, value: Detail) -> Self {
+        self.details.push((key, value));
+        self
+    }
+
+    pub fn with_path(self, path: &Path) -> Self {
+        self.with(
+            atoms::path(),
+            Detail::Bytes(path.as_os_str().as_bytes().to_vec()),
+        )
+    }
+}
+
+impl Encoder for Detail {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match self {
+            Detail::Bytes(bytes) => binary(env, bytes),
+        }
+    }
+}
+
+impl Encoder for Failure {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        let details = self
+            .details
+            .iter()
+            .fold(Term::map_new(env), |map, (key, value)| {
+                map.map_put(*key, value).unwrap_or(map)
+            });
+        (self.kind, details).encode(env)
+    }
+}
+
+/// `bytes` as a binary of their own.
+pub fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    let mut binary = NewBinary::new(env, bytes.len());
+    binary.as_mut_slice().copy_from_slice(bytes);
+    binary.into()
+}
+
+fn io_kind(error: &std::io::Error) -> Atom {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        atoms::not_found()
+    } else {
+        atoms::io()
+    }
+}
+
+impl From<BeamError> for Failure {
+    fn from(error: BeamError) -> Self {
+        let kind = match &error.kind {
+            BeamErrorKind::Io(error) => io_kind(error),
+            BeamErrorKind::NotAFile => atoms::not_a_file(),
+            BeamErrorKind::TooLarge => atoms::too_large(),
+            BeamErrorKind::TooMany => atoms::too_many(),
+            BeamErrorKind::NotBeam => atoms::not_beam(),
+            BeamErrorKind::Malformed(_) => atoms::malformed(),
+            BeamErrorKind::MissingChunk(_) => atoms::missing_chunk(),
+        };
+        Failure::new(kind, &error).with_path(&error.path)
+    }
+}
+
+impl From<DigestError> for Failure {
+    fn from(error: DigestError) -> Self {
+        match &error {
+            DigestError::Io { path, error: io } => {
+                Failure::new(io_kind(io), &error).with_path(path)
+            }
+            DigestError::NotAFile(path) => {
+                Failure::new(atoms::not_a_file(), &error).with_path(path)
+            }
+        }
+    }
+}
