@@ -15,6 +15,8 @@ defmodule BcGitops.MixProject do
       language: :erlang,
       erlc_paths: ["erlang"],
       erlc_options: [:debug_info],
+      build_path: "_build/mix",
+      test_paths: ["test/exunit"],
       compilers: [:bc_gitops_nif | Mix.compilers()],
       deps: []
     ]
