@@ -1,0 +1,318 @@
+%%% @doc The story of the demo, step by step. A step pushes a commit, waits until bc_gitops reports
+%%% how that ended, prints what happened, and makes claims: pairs of what must be and what is. One
+%%% claim that does not hold ends the story.
+-module(bcg_demo_story).
+
+-include_lib("bc_gitops/include/bc_gitops.hrl").
+
+-export([tell/2]).
+
+-define(APPS, [beacon, tally, greeter]).
+-define(GAP_MS, 1000).          % an upgrade's gap is the app's own stop and start: well under 1 s
+
+%% @doc Tells the story. The claim named WrongClaim is given a wrong expectation, which a test uses
+%% to see the demo fail.
+-spec tell(bcg_demo_world:world(), string()) -> map().
+tell(World, WrongClaim) ->
+    State = #{world => World, start => now_us(), clients => #{}, wrong => WrongClaim},
+    Steps = [
+        fun deploy_three/1, fun change_environment/1, fun upgrade/1, fun break_specification/1,
+        fun fail_to_build/1, fun fail_to_start/1, fun remove_one/1, fun look_back/1
+    ],
+    tell(Steps, State, []).
+
+tell([], #{start := Start, wrong := Wrong} = State, Claims) ->
+    Wrong =:= "" orelse throw({demo, ["no claim is named ", Wrong]}),
+    #{broken => [], held => length(Claims), took => ms(now_us() - Start), calls => calls(State)};
+tell([Step | Steps], State, Told) ->
+    {Claims, NewState} = Step(State),
+    Judged = [judge(Claim, State) || Claim <- Claims],
+    bcg_demo_screen:claims(Judged),
+    case [Claim || #{holds := false} = Claim <- Judged] of
+        [] -> tell(Steps, NewState, Judged ++ Told);
+        Broken -> #{broken => Broken}
+    end.
+
+judge(#{id := Id, expected := Expected, actual := Actual} = Claim, #{wrong := Wrong}) ->
+    Tested =
+        case atom_to_list(Id) of
+            Wrong -> {wrong_on_purpose, Expected};
+            _ -> Expected
+        end,
+    Claim#{expected := Tested, holds => Tested =:= Actual}.
+
+claim(Id, Text, Expected, Actual) ->
+    #{id => Id, text => Text, expected => Expected, actual => Actual}.
+
+%% The steps
+
+deploy_three(#{world := World} = State) ->
+    Message = "Three applications: an Erlang term, a YAML and a JSON specification",
+    {Pushed, Commit} = push(State, Message, fun() ->
+        bcg_demo_world:specify(World, Message, [{App, []} || App <- ?APPS])
+    end),
+    Status = await_status(Commit, [synced]),
+    Deployed = bcg_demo_events:since(Pushed, ?TELEMETRY_DEPLOY_STOP, any),
+    lists:foreach(
+        fun({At, #{app := App}}) ->
+            row(State, Pushed, At, #{what => how_built(App), app => App, to => "1.0.0"})
+        end,
+        Deployed
+    ),
+    Claims = [
+        claim(deploy_order, "each started after what it depends on", ?APPS,
+              [App || {_, #{app := App}} <- Deployed]),
+        claim(deploy_versions, "OTP runs what the specifications name",
+              [{App, "1.0.0"} || App <- ?APPS], bcg_demo_node:versions(?APPS)),
+        claim(deploy_code, "the modules of beacon and tally are those of the tag v1.0.0, by MD5",
+              [expected(State, beacon, "1.0.0"), expected(State, tally, "1.0.0")],
+              [bcg_demo_node:code(beacon), bcg_demo_node:code(tally)]),
+        claim(deploy_place, "all code comes from the store of bc_gitops, none is stale",
+              {[], []}, origin(State, ?APPS)),
+        claim(deploy_answers, "greeter answers, and beacon's environment arrived before tally started",
+              {<<"Hello, Ada!">>, 101}, {'Elixir.Greeter':hello(<<"Ada">>), beacon:ticket()}),
+        claim(deploy_status, "bc_gitops reports the same: 3 applications, 3 healthy",
+              {3, 3}, {maps:get(app_count, Status), maps:get(healthy_count, Status)})
+    ],
+    {Claims, start_clients(State)}.
+
+change_environment(#{world := World} = State) ->
+    Message = "Count in steps of five",
+    {Pushed, Commit} = push(State, Message, fun() ->
+        bcg_demo_world:specify(World, Message, [{tally, [{<<"step => 1">>, <<"step => 5">>}]}])
+    end),
+    _ = await_status(Commit, [synced]),
+    Seen = observe(State, Pushed),
+    affected(State, Pushed, Seen, ?TELEMETRY_RECONFIGURE_STOP,
+             #{what => "environment changed", from => "step 1", to => "step 5"}),
+    #{tally := #{answers := Answers}} = Seen,
+    Claims = [
+        claim(environment_arrived, "tally counts in steps of one, then of five", [1, 5],
+              distinct([Step || #{step := Step} <- Answers])),
+        claim(environment_kept_process, "by the same process, which kept its total: no restart",
+              {1, true}, {length(servers(Answers)), rising(Answers)}),
+        lost_nothing(environment_calls, "no call of any application failed", ?APPS, Seen)
+    ],
+    {Claims, State}.
+
+upgrade(#{world := World} = State) ->
+    ok = bcg_demo_world:release(World, tally, "1.0.0", "1.1.0"),
+    {Pushed, Commit} = push_version(State, "Upgrade tally", "1.0.0", "1.1.0"),
+    _ = await_status(Commit, [synced]),
+    Seen = observe(State, Pushed),
+    affected(State, Pushed, Seen, ?TELEMETRY_UPGRADE_STOP,
+             #{what => "upgraded", from => "1.0.0", to => "1.1.0"}),
+    #{tally := #{answers := Answers, gap_ms := Gap}} = Seen,
+    Claims = [
+        claim(upgrade_version, "OTP runs tally 1.1.0", [{tally, "1.1.0"}], bcg_demo_node:versions([tally])),
+        claim(upgrade_code, "its modules are exactly those of the tag: one came, one is gone",
+              expected(State, tally, "1.1.0"), bcg_demo_node:code(tally)),
+        claim(upgrade_answers, "1.0.0 answered while 1.1.0 was built; since then only 1.1.0",
+              [<<"1.0.0">>, <<"1.1.0">>], distinct(versions_in(Answers))),
+        claim(upgrade_gap, "the gap is tally's own stop and start, not the build: under a second",
+              true, Gap < ?GAP_MS),
+        lost_nothing(upgrade_others, "beacon and greeter lost no call", [beacon, greeter], Seen)
+    ],
+    {Claims, State}.
+
+break_specification(#{world := World} = State) ->
+    Message = "A specification that does not parse",
+    {Pushed, Commit} = push(State, Message, fun() -> bcg_demo_world:break_spec(World, Message, tally) end),
+    Status = await_status(Commit, [degraded]),
+    Seen = observe(State, Pushed),
+    row(State, Pushed, now_us(), total(Seen, #{what => "refused", app => tally, from => "1.1.0", to => "1.1.0", mood => bad})),
+    Unharmed = unharmed(State, spec, Seen),
+    Named = claim(spec_named, "the status names the file and the line", true, names_line(Status)),
+    {[Named | Unharmed] ++ taken_back(State), State}.
+
+fail_to_build(#{world := World} = State) ->
+    ok = bcg_demo_world:release(World, tally, "1.1.0", "1.2.0"),
+    {Pushed, Commit} = push_version(State, "A version that does not compile", "1.1.0", "1.2.0"),
+    _ = await_status(Commit, [degraded]),
+    Seen = observe(State, Pushed),
+    row(State, Pushed, now_us(), total(Seen, #{what => "not built, 1.1.0 stays", app => tally, from => "1.1.0", to => "1.2.0", mood => bad})),
+    {ok, Log} = bc_gitops:build_log(tally),
+    Told = claim(build_log, "the build's output says why: variable 'Totl' is unbound", true,
+                 binary:match(Log, <<"Totl">>) =/= nomatch),
+    {[Told | unharmed(State, build, Seen)] ++ taken_back(State), State}.
+
+fail_to_start(#{world := World} = State) ->
+    ok = bcg_demo_world:release(World, tally, "1.2.0", "1.3.0"),
+    {Pushed, Commit} = push_version(State, "A version that builds and does not start", "1.1.0", "1.3.0"),
+    _ = await_status(Commit, [degraded]),
+    Seen = observe(State, Pushed),
+    affected(State, Pushed, Seen, ?TELEMETRY_UPGRADE_STOP,
+             #{what => "not started, 1.1.0 is back", from => "1.1.0", to => "1.3.0", mood => bad}),
+    #{tally := #{answers := Answers, gap_ms := Gap}} = Seen,
+    Claims = [
+        claim(rollback_version, "OTP runs tally 1.1.0 again, and nobody helped", [{tally, "1.1.0"}],
+              bcg_demo_node:versions([tally])),
+        claim(rollback_code, "its modules are exactly those of the tag v1.1.0",
+              expected(State, tally, "1.1.0"), bcg_demo_node:code(tally)),
+        claim(rollback_answers, "every answer came from 1.1.0, before and after",
+              {[<<"1.1.0">>], 2}, {distinct(versions_in(Answers)), length(servers(Answers))}),
+        claim(rollback_gap, "the gap was under a second", true, Gap < ?GAP_MS),
+        lost_nothing(rollback_others, "beacon and greeter lost no call", [beacon, greeter], Seen)
+    ],
+    {Claims ++ taken_back(State), State}.
+
+remove_one(#{world := World} = State) ->
+    Message = "Greeter is no longer needed",
+    #{clients := #{greeter := Client}} = State,
+    {Pushed, Commit} = push(State, Message, fun() -> bcg_demo_world:remove(World, Message, greeter) end),
+    Status = await_status(Commit, [synced]),
+    Seen = observe(State, Pushed),
+    #{greeter := #{calls := _}} = Seen,
+    [{At, _} | _] = bcg_demo_events:since(Pushed, ?TELEMETRY_REMOVE_STOP, greeter),
+    row(State, Pushed, At, #{what => "removed", app => greeter, from => "1.0.0"}),
+    ok = bcg_demo_client:stop(Client),
+    Claims = [
+        claim(removed, "greeter does not run, has no module loaded and no place on the code path",
+              {[], [], []},
+              {bcg_demo_node:versions([greeter]), bcg_demo_node:code(greeter), bcg_demo_node:paths(greeter)}),
+        claim(removed_status, "bc_gitops reports 2 applications", 2, maps:get(app_count, Status)),
+        lost_nothing(removed_others, "beacon and tally lost no call", [beacon, tally], Seen)
+    ],
+    {Claims, State}.
+
+look_back(#{start := Start, clients := #{beacon := Beacon}} = State) ->
+    #{calls := Calls, failed := Failed, gap_ms := Gap} = bcg_demo_client:report(Beacon, Start, now_us()),
+    row(State, Start, now_us(), #{what => "the whole story, as seen by", app => beacon, from => "1.0.0", to => "1.0.0", calls => Calls, failed => Failed, gap => Gap}),
+    {[claim(whole_story, "beacon, which nobody touched, answered every call", 0, Failed)], State}.
+
+%% Pushing and waiting
+
+push_version(#{world := World} = State, Message, From, To) ->
+    Edits = [{list_to_binary(From), list_to_binary(To)}],
+    push(State, Message, fun() -> bcg_demo_world:specify(World, Message, [{tally, Edits}]) end).
+
+push(#{start := Start}, Message, Push) ->
+    Commit = Push(),
+    Pushed = now_us(),
+    bcg_demo_screen:pushed(ms(Pushed - Start), Commit, Message),
+    {Pushed, Commit}.
+
+await_status(Commit, Wanted) ->
+    What = io_lib:format("status ~p at commit ~s", [Wanted, binary:part(Commit, 0, 7)]),
+    bcg_demo_events:await(What, fun() ->
+        case bc_gitops:status() of
+            {ok, #{last_commit := Commit, status := Status} = Map} ->
+                case lists:member(Status, Wanted) of
+                    true -> {done, Map};
+                    false -> {not_yet, Map}
+                end;
+            Other ->
+                {not_yet, Other}
+        end
+    end).
+
+%% `git revert', as a person would; what runs is what is wanted again, so nothing may move.
+taken_back(#{world := World} = State) ->
+    Before = {bcg_demo_node:versions(?APPS), servers_now()},
+    Message = "Revert it",
+    {Pushed, Commit} = push(State, Message, fun() -> bcg_demo_world:revert(World) end),
+    _ = await_status(Commit, [synced]),
+    Seen = observe(State, Pushed),
+    row(State, Pushed, now_us(), total(Seen, #{what => "as wanted again"})),
+    [
+        claim(revert, "after the revert the same processes run, and no call failed",
+              {Before, 0}, {{bcg_demo_node:versions(?APPS), servers_now()}, failed(?APPS, Seen)})
+    ].
+
+servers_now() ->
+    [whereis(Name) || Name <- [beacon, tally_server, 'Elixir.Greeter.Server']].
+
+%% Clients
+
+start_clients(State) ->
+    State#{clients := #{
+        tally => bcg_demo_client:start(tally, 2, fun tally:hit/0),
+        beacon => bcg_demo_client:start(beacon, 5, fun beacon:ticket/0),
+        greeter => bcg_demo_client:start(greeter, 5, fun() -> 'Elixir.Greeter':hello(ada) end)
+    }}.
+
+observe(#{clients := Clients}, From) ->
+    To = now_us(),
+    maps:map(fun(_, Client) -> bcg_demo_client:report(Client, From, To) end, Clients).
+
+calls(#{start := Start} = State) ->
+    lists:sum([Calls || #{calls := Calls} <- maps:values(observe(State, Start))]).
+
+lost_nothing(Id, Text, Apps, Seen) ->
+    claim(Id, Text, 0, failed(Apps, Seen)).
+
+failed(Apps, Seen) ->
+    lists:sum([maps:get(failed, maps:get(App, Seen)) || App <- Apps]).
+
+unharmed(State, Kind, Seen) ->
+    #{tally := #{answers := Answers}} = Seen,
+    [
+        lost_nothing(step_id(Kind, "_calls"), "no call of any application failed", ?APPS, Seen),
+        claim(step_id(Kind, "_running"), "tally 1.1.0 runs on, in the same process",
+              {[{tally, "1.1.0"}], [<<"1.1.0">>], 1},
+              {bcg_demo_node:versions([tally]), distinct(versions_in(Answers)), length(servers(Answers))}),
+        claim(step_id(Kind, "_code"), "with exactly the modules of its tag",
+              expected(State, tally, "1.1.0"), bcg_demo_node:code(tally))
+    ].
+
+step_id(Kind, Suffix) ->
+    list_to_atom(atom_to_list(Kind) ++ Suffix).
+
+servers(Answers) -> distinct([Server || #{server := Server} <- Answers]).
+
+versions_in(Answers) -> [Version || #{version := Version} <- Answers].
+
+rising(Answers) ->
+    Totals = [Total || #{total := Total} <- Answers],
+    Totals =:= lists:usort(Totals).
+
+%% Neighbours that are the same are told once: the history of a value.
+distinct([A, A | Rest]) -> distinct([A | Rest]);
+distinct([A | Rest]) -> [A | distinct(Rest)];
+distinct([]) -> [].
+
+%% What is printed
+
+affected(State, Pushed, Seen, Event, Row) ->
+    #{tally := #{calls := Calls, failed := Failed, gap_ms := Gap}} = Seen,
+    [{At, _} | _] = bcg_demo_events:since(Pushed, Event, tally),
+    row(State, Pushed, At, Row#{app => tally, calls => Calls, failed => Failed, gap => Gap}).
+
+total(Seen, Row) ->
+    Reports = maps:values(Seen),
+    Row#{
+        calls => lists:sum([Calls || #{calls := Calls} <- Reports]),
+        failed => failed(maps:keys(Seen), Seen),
+        gap => lists:max([Gap || #{gap_ms := Gap} <- Reports])
+    }.
+
+row(#{start := Start}, Pushed, At, Row) ->
+    Named =
+        case Row of
+            #{app := App} -> Row#{app := atom_to_list(App)};
+            #{} -> Row
+        end,
+    bcg_demo_screen:row(Named#{at => ms(At - Start), took => ms(At - Pushed)}).
+
+how_built(beacon) -> "deployed (erlang.mk, JSON)";
+how_built(tally) -> "deployed (rebar3, Erlang)";
+how_built(greeter) -> "deployed (mix, YAML)".
+
+%% The node
+
+expected(#{world := #{dir := Dir} = World}, App, Version) ->
+    Sources = bcg_demo_world:sources(World, App, Version),
+    bcg_demo_node:expected_code(Dir, Sources, {App, Version}).
+
+origin(#{world := World}, Apps) ->
+    Code = lists:append([bcg_demo_node:code(App) || App <- Apps]),
+    {bcg_demo_node:outside(Code, bcg_demo_world:workspace(World)), bcg_demo_node:stale_files(Code)}.
+
+%% Where exactly the status keeps its errors is not the point here: that a reader finds the line is.
+names_line(Status) ->
+    Text = iolist_to_binary(io_lib:format("~tp", [Status])),
+    re:run(Text, "apps/tally/app\\.config:\\d+", [{capture, none}]) =:= match.
+
+now_us() -> erlang:monotonic_time(microsecond).
+
+ms(Us) -> Us / 1000.

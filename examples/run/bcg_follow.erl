@@ -1,0 +1,139 @@
+%%% @doc The program behind `make run': follows one repository in the foreground and says what
+%%% happens, a line for each thing. Called by examples/run.sh.
+-module(bcg_follow).
+
+-include_lib("bc_gitops/include/bc_gitops.hrl").
+
+-export([start/1, handle/4]).
+
+-define(INTERVAL_MS, 5000).
+-define(LOG_LINES, 12).           % of a failed build's output
+
+%% @doc Follows Branch of Repo; Dir holds the clone, what was built, and the state.
+-spec start([string()]) -> pid().
+start([Repo, Branch, Dir]) ->
+    _ = io:setopts([{encoding, unicode}]),
+    spawn(fun() -> follow(Repo, Branch, Dir) end).
+
+follow(Repo, Branch, Dir) ->
+    {ok, _} = application:ensure_all_started(bc_gitops),
+    ok = bc_gitops_telemetry:attach_many(<<"make run">>, events(), fun ?MODULE:handle/4, self()),
+    Interval = application:get_env(bc_gitops, reconcile_interval, ?INTERVAL_MS),
+    Config = #{
+        repo_url => Repo, branch => Branch, reconcile_interval => Interval,
+        local_path => filename:join(Dir, "clone"), state_path => filename:join(Dir, "state"),
+        workspace_path => filename:join(Dir, "workspace")
+    },
+    case bc_gitops:start_reconciler(Config) of
+        {ok, _} ->
+            listen(undefined);
+        {error, Reason} ->
+            say("cannot start: ~0tp", [Reason]),
+            halt(1)
+    end.
+
+events() ->
+    [
+        ?TELEMETRY_RECONCILE_STOP, ?TELEMETRY_RECONCILE_ERROR,
+        ?TELEMETRY_DEPLOY_START, ?TELEMETRY_DEPLOY_STOP,
+        ?TELEMETRY_UPGRADE_START, ?TELEMETRY_UPGRADE_STOP,
+        ?TELEMETRY_RECONFIGURE_START, ?TELEMETRY_RECONFIGURE_STOP,
+        ?TELEMETRY_REMOVE_START, ?TELEMETRY_REMOVE_STOP,
+        ?TELEMETRY_BUILD_START, ?TELEMETRY_BUILD_STOP
+    ].
+
+%% @doc The telemetry handler.
+-spec handle([atom()], map(), map(), pid()) -> ok.
+handle([bc_gitops | Event], Measurements, Metadata, Follower) ->
+    Follower ! {Event, Measurements, Metadata},
+    ok.
+
+%% A line of status is printed when it differs from the last one.
+listen(Last) ->
+    receive
+        {[reconcile, _], _, _} ->
+            Status = status_line(bc_gitops:status()),
+            Status =/= Last andalso say("~ts", [Status]),
+            listen(Status);
+        {Event, Measurements, Metadata} ->
+            event(Event, Measurements, Metadata),
+            listen(Last)
+    end.
+
+status_line({ok, #{status := Status, last_commit := Commit, app_count := Count} = Map}) ->
+    Healthy = maps:get(healthy_count, Map, 0),
+    io_lib:format("~ts at ~ts, ~b of ~b applications healthy~ts",
+                  [Status, short(Commit), Healthy, Count, problems(Status)]);
+status_line(Other) ->
+    io_lib:format("~0tp", [Other]).
+
+%% What is wrong with the repository itself; what is wrong with one application has its own line.
+problems(Status) when Status =:= error; Status =:= degraded ->
+    case bc_gitops:status() of
+        {ok, #{errors := [_ | _] = Errors}} -> [["\n          ", text(Error)] || Error <- Errors];
+        {ok, #{error := Error}} when Error =/= undefined -> ["\n          ", text(Error)];
+        _ -> ""
+    end;
+problems(_) ->
+    "".
+
+event([build, start], _, #{app := App} = Meta) ->
+    say("  building ~ts with ~ts", [App, maps:get(tool, Meta, "its build tool")]);
+event([build, stop], Measured, #{app := App, status := Status}) when Status =/= error ->
+    say("  built ~ts~ts", [App, took(Measured)]);
+event([build, stop], Measured, #{app := App}) ->
+    say("  building ~ts failed~ts", [App, took(Measured)]),
+    build_output(App);
+event([upgrade, start], _, #{app := App, from_version := From, to_version := To}) ->
+    say("  upgrading ~ts from ~ts to ~ts", [App, From, To]);
+event([Action, start], _, #{app := App}) ->
+    say("  ~ts ~ts", [doing(Action), App]);
+event([Action, stop], Measured, #{app := App, result := Result}) ->
+    case is_success(Result) of
+        true -> say("  ~ts ~ts~ts", [done(Action), App, took(Measured)]);
+        false -> say("  ~ts ~ts failed~ts: ~ts", [doing(Action), App, took(Measured), text(Result)])
+    end;
+event(Event, _, Metadata) ->
+    say("  ~0tp ~0tp", [Event, Metadata]).
+
+is_success(ok) -> true;
+is_success({ok, _}) -> true;
+is_success(_) -> false.
+
+build_output(App) ->
+    case bc_gitops:build_log(App) of
+        {ok, Log} ->
+            Lines = string:split(string:trim(Log), "\n", all),
+            Last = lists:nthtail(max(0, length(Lines) - ?LOG_LINES), Lines),
+            lists:foreach(fun(Line) -> io:format("          | ~ts~n", [Line]) end, Last);
+        {error, not_found} ->
+            ok
+    end.
+
+doing(deploy) -> "deploying";
+doing(upgrade) -> "upgrading";
+doing(reconfigure) -> "reconfiguring";
+doing(remove) -> "removing".
+
+done(deploy) -> "deployed";
+done(upgrade) -> "upgraded";
+done(reconfigure) -> "reconfigured";
+done(remove) -> "removed".
+
+took(#{duration := Native}) ->
+    Ms = erlang:convert_time_unit(Native, native, millisecond),
+    io_lib:format(" (~.1f s)", [Ms / 1000]);
+took(_) ->
+    "".
+
+text(#{message := Message}) -> Message;
+text(Text) when is_binary(Text) -> Text;
+text({error, Reason}) -> text(Reason);
+text(Term) -> io_lib:format("~0tp", [Term]).
+
+short(<<Short:7/binary, _/binary>>) -> Short;
+short(_) -> "no commit yet".
+
+say(Format, Args) ->
+    {_, {Hour, Minute, Second}} = calendar:local_time(),
+    io:format("~2..0b:~2..0b:~2..0b  " ++ Format ++ "~n", [Hour, Minute, Second | Args]).
