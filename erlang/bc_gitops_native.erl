@@ -7,7 +7,8 @@
 
 -export([check/0, abi/0]).
 %% git: jobs answer by message, the rest reads the local disk
--export([git_start/3, git_cancel/1, git_head/1, git_log/2, git_checkout/2]).
+-export([git_start/3, git_cancel/1, git_head/1, git_log/2, git_checkout/2,
+         git_abandoned/0]).
 %% specs
 -export([snapshot_open/4, snapshot_summary/1, snapshot_names/1, snapshot_spec/2, snapshot_specs/1,
          spec_dir/2, spec_file/2, spec_map/2, spec_fingerprint/1]).
@@ -63,6 +64,9 @@ git_log(_Path, _Count) -> stub().
 
 -spec git_checkout(Path :: binary(), Ref :: binary()) -> ok | {error, term()}.
 git_checkout(_Path, _Ref) -> stub().
+
+-spec git_abandoned() -> non_neg_integer().
+git_abandoned() -> stub().
 
 -spec snapshot_open(Path :: binary(), Commit :: binary(),
                     Options :: #{apps_dir := binary(), atom_room := non_neg_integer()},

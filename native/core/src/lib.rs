@@ -3,7 +3,7 @@
 //! ```text
 //! git ──commit──▶ snapshot ──specs──▶ plan        beam, digest, identicon: on their own
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod beam;

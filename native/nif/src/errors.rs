@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bc_gitops_core::beam::{BeamError, BeamErrorKind};
 use bc_gitops_core::digest::DigestError;
+use bc_gitops_core::git::error::{Fact, GitError, Kind};
 use rustler::{Atom, Encoder, Env, NewBinary, Term};
 
 use crate::atoms;
@@ -103,5 +104,55 @@ impl From<DigestError> for Failure {
                 Failure::new(atoms::not_a_file(), &error).with_path(path)
             }
         }
+    }
+}
+
+impl From<GitError> for Failure {
+    fn from(error: GitError) -> Self {
+        let bytes = |text: String| Detail::Bytes(text.into_bytes());
+        let mut failure = Failure::new(git_kind(error.kind), &error.message);
+        if let Some(url) = error.url {
+            failure = failure.with(atoms::url(), bytes(url));
+        }
+        error
+            .facts
+            .into_iter()
+            .fold(failure, |failure, (fact, value)| {
+                failure.with(git_fact(fact), bytes(value))
+            })
+    }
+}
+
+fn git_kind(kind: Kind) -> Atom {
+    match kind {
+        Kind::Unreachable => atoms::unreachable(),
+        Kind::Timeout => atoms::timeout(),
+        Kind::Cancelled => atoms::cancelled(),
+        Kind::AuthFailed => atoms::auth_failed(),
+        Kind::HostKey => atoms::host_key(),
+        Kind::Certificate => atoms::certificate(),
+        Kind::NotFound => atoms::not_found(),
+        Kind::BranchNotFound => atoms::branch_not_found(),
+        Kind::EmptyRepository => atoms::empty_repository(),
+        Kind::BadUrl => atoms::bad_url(),
+        Kind::BadRef => atoms::bad_ref(),
+        Kind::BadPath => atoms::bad_path(),
+        Kind::BadTree => atoms::bad_tree(),
+        Kind::TooLarge => atoms::too_large(),
+        Kind::RefNotFound => atoms::ref_not_found(),
+        Kind::Submodule => atoms::submodule(),
+        Kind::Corrupt => atoms::corrupt(),
+        Kind::Locked => atoms::locked(),
+        Kind::Io => atoms::io(),
+    }
+}
+
+fn git_fact(fact: Fact) -> Atom {
+    match fact {
+        Fact::Path => atoms::path(),
+        Fact::Ref => atoms::ref_(),
+        Fact::Fingerprint => atoms::fingerprint(),
+        Fact::Host => atoms::host(),
+        Fact::Submodule => atoms::submodule(),
     }
 }

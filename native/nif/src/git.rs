@@ -1,1 +1,353 @@
-//! (room git)
+//! Git jobs and local reads.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bc_gitops_core::git::GitError;
+use bc_gitops_core::git::auth::Auth;
+use bc_gitops_core::git::job::{self, Job, Listener};
+use bc_gitops_core::git::local::{self, LogEntry};
+use bc_gitops_core::git::request::{
+    CheckedOut, DEFAULT_MAX_BYTES, Followed, Listing, Op, Outcome, Progress, RefKind, Request,
+};
+use bc_gitops_core::git::url::Policy;
+use rustler::{
+    Atom, Binary, Decoder, Encoder, Env, Error, LocalPid, Monitor, NifResult, OwnedEnv, Resource,
+    ResourceArc, Term,
+};
+
+use crate::atoms;
+use crate::errors::{Failure, binary};
+
+/// A job as Erlang holds it. It ends with the process that waits for its answer.
+pub struct JobResource {
+    job: OnceLock<Job>,
+}
+
+#[rustler::resource_impl]
+impl Resource for JobResource {
+    const IMPLEMENTS_DOWN: bool = true;
+
+    fn down<'a>(&'a self, _env: Env<'a>, _pid: LocalPid, _monitor: Monitor) {
+        self.cancel();
+    }
+}
+
+impl JobResource {
+    fn cancel(&self) {
+        if let Some(job) = self.job.get() {
+            job.cancel();
+        }
+    }
+}
+
+/// Sends what a job says to the process that asked for it.
+struct Mailbox {
+    pid: LocalPid,
+    reference: Mutex<Option<rustler::env::SavedTerm>>,
+    env: Mutex<OwnedEnv>,
+    /// Keeps the monitor of `pid` until the job has answered.
+    resource: Mutex<Option<ResourceArc<JobResource>>>,
+}
+
+impl Mailbox {
+    fn send(&self, tag: Atom, encode: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
+        let kept = self.env.lock().unwrap_or_else(PoisonError::into_inner);
+        let reference = self
+            .reference
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(reference) = reference.as_ref() else {
+            return;
+        };
+        let mut message = OwnedEnv::new();
+        kept.run(|from| {
+            let reference = reference.load(from);
+            // An error means that the process has ended: nobody is there to be told.
+            let _ = message.send_and_clear(&self.pid, |env| {
+                (tag, reference.in_env(env), encode(env)).encode(env)
+            });
+        });
+    }
+}
+
+impl Listener for Mailbox {
+    fn done(&self, result: Result<Outcome, GitError>) {
+        self.send(atoms::bc_gitops_git(), |env| encode_result(env, result));
+        self.resource
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+
+    fn progress(&self, progress: Progress) {
+        self.send(atoms::bc_gitops_git_progress(), |env| {
+            encode_progress(env, progress)
+        });
+    }
+}
+
+#[rustler::nif]
+fn git_start<'a>(
+    env: Env<'a>,
+    request: Term<'a>,
+    pid: LocalPid,
+    reference: Term<'a>,
+) -> NifResult<Term<'a>> {
+    if !reference.is_ref() {
+        return Err(Error::BadArg);
+    }
+    let request = decode_request(request)?;
+    let resource = ResourceArc::new(JobResource {
+        job: OnceLock::new(),
+    });
+    let kept = OwnedEnv::new();
+    let saved = kept.save(reference);
+    let mailbox = Mailbox {
+        pid,
+        reference: Mutex::new(Some(saved)),
+        env: Mutex::new(kept),
+        resource: Mutex::new(Some(resource.clone())),
+    };
+    let job = job::start(request, Arc::new(mailbox));
+    let waits = env.monitor(&resource, &pid).is_some();
+    let started = resource.job.get_or_init(|| job);
+    if !waits {
+        started.cancel();
+    }
+    Ok((atoms::ok(), resource).encode(env))
+}
+
+#[rustler::nif]
+fn git_cancel(job: ResourceArc<JobResource>) -> Atom {
+    job.cancel();
+    atoms::ok()
+}
+
+#[rustler::nif]
+fn git_abandoned() -> usize {
+    job::abandoned()
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn git_head<'a>(env: Env<'a>, path: Binary<'a>) -> Result<Term<'a>, Failure> {
+    Ok(binary(env, local::head(&path)?.as_bytes()))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn git_log<'a>(env: Env<'a>, path: Binary<'a>, count: usize) -> Result<Vec<Term<'a>>, Failure> {
+    Ok(local::log(&path, count)?
+        .iter()
+        .map(|entry| encode_entry(env, entry))
+        .collect())
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn git_checkout<'a>(env: Env<'a>, path: Binary<'a>, reference: &str) -> Term<'a> {
+    match local::checkout(&path, reference) {
+        Ok(()) => atoms::ok().encode(env),
+        Err(error) => (atoms::error(), Failure::from(error)).encode(env),
+    }
+}
+
+fn decode_request(term: Term<'_>) -> NifResult<Request> {
+    let op: Atom = need(term, atoms::op())?;
+    let timeout: u64 = need(term, atoms::timeout())?;
+    let max_bytes = optional(term, atoms::max_bytes())?.unwrap_or(DEFAULT_MAX_BYTES);
+    let auth = match term.map_get(atoms::auth()) {
+        Ok(auth) => decode_auth(auth)?,
+        Err(_) => Auth::default(),
+    };
+    Ok(Request {
+        op: decode_op(op, term)?,
+        timeout: Duration::from_millis(timeout),
+        auth,
+        max_bytes,
+    })
+}
+
+fn decode_op(op: Atom, term: Term<'_>) -> NifResult<Op> {
+    let url = || text(term, atoms::url());
+    let path = || need::<Binary>(term, atoms::path()).map(|path| path.to_vec());
+    let branch = || text(term, atoms::branch());
+    let flag = |key| Ok::<_, Error>(optional(term, key)?.unwrap_or(false));
+    if op == atoms::list() {
+        let only = optional::<Vec<String>>(term, atoms::only())?.unwrap_or_default();
+        Ok(Op::List { url: url()?, only })
+    } else if op == atoms::follow() {
+        Ok(Op::Follow {
+            url: url()?,
+            path: path()?,
+            branch: branch()?,
+            repair: flag(atoms::repair())?,
+        })
+    } else if op == atoms::checkout() {
+        let reference = text(term, atoms::ref_())?;
+        Ok(Op::Checkout {
+            url: url()?,
+            path: path()?,
+            reference,
+            clean: flag(atoms::clean())?,
+        })
+    } else if op == atoms::clone() {
+        Ok(Op::Clone {
+            url: url()?,
+            path: path()?,
+            branch: branch()?,
+        })
+    } else if op == atoms::pull() {
+        Ok(Op::Pull {
+            path: path()?,
+            branch: branch()?,
+        })
+    } else {
+        Err(Error::BadArg)
+    }
+}
+
+fn decode_auth(term: Term<'_>) -> NifResult<Auth> {
+    let path = |key| Ok::<_, Error>(optional::<Binary>(term, key)?.map(|path| as_path(&path)));
+    let flag = |key| Ok::<_, Error>(optional(term, key)?.unwrap_or(false));
+    Ok(Auth {
+        ssh_key: path(atoms::ssh_key())?,
+        ssh_passphrase_file: path(atoms::ssh_passphrase_file())?,
+        known_hosts: path(atoms::known_hosts())?,
+        username: optional(term, atoms::username())?,
+        token_file: path(atoms::token_file())?,
+        token_env: optional(term, atoms::token_env())?,
+        ca_file: path(atoms::ca_file())?,
+        hosts: optional(term, atoms::hosts())?,
+        policy: Policy {
+            allow_http: flag(atoms::allow_http())?,
+            allow_local: flag(atoms::allow_local())?,
+        },
+    })
+}
+
+fn need<'a, T: Decoder<'a>>(term: Term<'a>, key: Atom) -> NifResult<T> {
+    term.map_get(key).map_err(|_| Error::BadArg)?.decode()
+}
+
+/// Text that is no UTF-8 fails the grammar of urls and refs, not the call.
+fn text(term: Term<'_>, key: Atom) -> NifResult<String> {
+    let bytes: Binary = need(term, key)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn optional<'a, T: Decoder<'a>>(term: Term<'a>, key: Atom) -> NifResult<Option<T>> {
+    match term.map_get(key) {
+        Ok(value)
+            if value
+                .decode::<Atom>()
+                .is_ok_and(|atom| atom == atoms::undefined()) =>
+        {
+            Ok(None)
+        }
+        Ok(value) => value.decode().map(Some),
+        Err(_) => Ok(None),
+    }
+}
+
+fn as_path(path: &Binary<'_>) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(path))
+}
+
+fn encode_result(env: Env<'_>, result: Result<Outcome, GitError>) -> Term<'_> {
+    match result {
+        Ok(Outcome::Listed(listing)) => (atoms::ok(), encode_listing(env, &listing)).encode(env),
+        Ok(Outcome::Followed(followed)) => {
+            (atoms::ok(), encode_followed(env, &followed)).encode(env)
+        }
+        Ok(Outcome::CheckedOut(done)) => (atoms::ok(), encode_checked_out(env, &done)).encode(env),
+        Err(error) => (atoms::error(), Failure::from(error)).encode(env),
+    }
+}
+
+fn encode_listing<'a>(env: Env<'a>, listing: &Listing) -> Term<'a> {
+    let refs = listing
+        .refs
+        .iter()
+        .map(|(name, id)| (binary(env, name.as_bytes()), binary(env, id.as_bytes())));
+    let refs: Vec<(Term, Term)> = refs.collect();
+    let head = listing
+        .head
+        .as_ref()
+        .map_or(atoms::undefined().encode(env), |head| {
+            binary(env, head.as_bytes())
+        });
+    let refs = Term::map_from_pairs(env, &refs).unwrap_or_else(|_| Term::map_new(env));
+    map(env, &[(atoms::refs(), refs), (atoms::head(), head)])
+}
+
+fn encode_followed<'a>(env: Env<'a>, followed: &Followed) -> Term<'a> {
+    let previous = followed.previous.as_ref();
+    map(
+        env,
+        &[
+            (atoms::commit(), binary(env, followed.commit.as_bytes())),
+            (
+                atoms::changed(),
+                (previous != Some(&followed.commit)).encode(env),
+            ),
+            (
+                atoms::previous(),
+                previous.map_or(atoms::undefined().encode(env), |id| {
+                    binary(env, id.as_bytes())
+                }),
+            ),
+            (atoms::fetched_bytes(), followed.fetched_bytes.encode(env)),
+        ],
+    )
+}
+
+fn encode_checked_out<'a>(env: Env<'a>, done: &CheckedOut) -> Term<'a> {
+    let kind = match done.kind {
+        RefKind::Branch => atoms::branch(),
+        RefKind::Tag => atoms::tag(),
+        RefKind::Commit => atoms::commit(),
+    };
+    map(
+        env,
+        &[
+            (atoms::commit(), binary(env, done.commit.as_bytes())),
+            (atoms::kind(), kind.encode(env)),
+            (atoms::fetched_bytes(), done.fetched_bytes.encode(env)),
+        ],
+    )
+}
+
+fn encode_progress(env: Env<'_>, progress: Progress) -> Term<'_> {
+    map(
+        env,
+        &[
+            (
+                atoms::received_objects(),
+                progress.received_objects.encode(env),
+            ),
+            (atoms::total_objects(), progress.total_objects.encode(env)),
+            (atoms::received_bytes(), progress.received_bytes.encode(env)),
+        ],
+    )
+}
+
+fn encode_entry<'a>(env: Env<'a>, entry: &LogEntry) -> Term<'a> {
+    map(
+        env,
+        &[
+            (atoms::hash(), binary(env, entry.hash.as_bytes())),
+            (atoms::author(), binary(env, &entry.author)),
+            (atoms::email(), binary(env, &entry.email)),
+            (atoms::timestamp(), entry.timestamp.encode(env)),
+            (atoms::subject(), binary(env, &entry.subject)),
+        ],
+    )
+}
+
+fn map<'a>(env: Env<'a>, pairs: &[(Atom, Term<'a>)]) -> Term<'a> {
+    pairs.iter().fold(Term::map_new(env), |map, (key, value)| {
+        map.map_put(*key, *value).unwrap_or(map)
+    })
+}

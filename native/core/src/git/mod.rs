@@ -1,1 +1,30 @@
-//! (room git)
+//! Git over libgit2: what a remote has, following a branch, ordinary checkouts, the local log.
+//!
+//! ```text
+//! url, grammar ─▶ request ─▶ job (thread, deadline, cancel) ─▶ list | follow | checkout
+//!                                   │                              │
+//!                                 lock (one job per path)       session (auth, known_hosts, limits)
+//! ```
+//! Everything that comes from outside has a grammar. No user information of a url reaches libgit2,
+//! an error or a file: it is kept apart and handed out by the credentials callback only.
+
+pub mod auth;
+pub mod checkout;
+pub mod error;
+pub mod follow;
+pub mod grammar;
+pub mod job;
+pub mod list;
+pub mod local;
+pub mod options;
+pub mod request;
+pub mod url;
+
+mod control;
+mod lock;
+mod place;
+mod session;
+mod submodule;
+mod worktree;
+
+pub use error::{GitError, Kind};

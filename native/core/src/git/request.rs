@@ -1,0 +1,152 @@
+//! What a job is asked to do, and what it answers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::auth::Auth;
+
+/// The largest number of bytes that a job receives when nothing else is said.
+pub const DEFAULT_MAX_BYTES: u64 = 2 << 30;
+
+/// The largest number of objects that a job receives.
+pub const MAX_OBJECTS: usize = 10_000_000;
+
+/// One job.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// What to do.
+    pub op: Op,
+    /// The whole job ends within this time.
+    pub timeout: Duration,
+    /// Credentials and what is allowed.
+    pub auth: Auth,
+    /// The most that is received, in bytes.
+    pub max_bytes: u64,
+}
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// The branches and tags of a remote.
+    List {
+        /// The remote.
+        url: String,
+        /// Only branches and tags of these names; everything when empty.
+        only: Vec<String>,
+    },
+    /// A clone without a work tree that follows one branch.
+    Follow {
+        /// The remote.
+        url: String,
+        /// Where the clone is: `path/.git`.
+        path: Vec<u8>,
+        /// The branch.
+        branch: String,
+        /// Build the clone anew, whatever it looks like.
+        repair: bool,
+    },
+    /// A clone with a work tree at a branch, tag or commit.
+    Checkout {
+        /// The remote.
+        url: String,
+        /// The work tree.
+        path: Vec<u8>,
+        /// Branch, tag, full or short commit id.
+        reference: String,
+        /// Remove what isn't in the commit.
+        clean: bool,
+    },
+    /// A new ordinary clone at a branch.
+    Clone {
+        /// The remote.
+        url: String,
+        /// The work tree.
+        path: Vec<u8>,
+        /// The branch.
+        branch: String,
+    },
+    /// An ordinary clone moved to what its remote has.
+    Pull {
+        /// The work tree.
+        path: Vec<u8>,
+        /// The branch.
+        branch: String,
+    },
+}
+
+impl Op {
+    /// The remote, as it was given.
+    pub(crate) fn url(&self) -> &str {
+        match self {
+            Op::List { url, .. }
+            | Op::Follow { url, .. }
+            | Op::Checkout { url, .. }
+            | Op::Clone { url, .. } => url,
+            Op::Pull { .. } => "",
+        }
+    }
+}
+
+/// What a job answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Of [`Op::List`].
+    Listed(Listing),
+    /// Of [`Op::Follow`].
+    Followed(Followed),
+    /// Of [`Op::Checkout`], [`Op::Clone`] and [`Op::Pull`].
+    CheckedOut(CheckedOut),
+}
+
+/// The branches and tags of a remote.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Full names to commit ids; an annotated tag has the id of what it tags.
+    pub refs: BTreeMap<String, String>,
+    /// The branch that the remote's HEAD names.
+    pub head: Option<String>,
+}
+
+/// Where a followed branch is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// The commit of the branch now.
+    pub commit: String,
+    /// The commit before.
+    pub previous: Option<String>,
+    /// What was received.
+    pub fetched_bytes: u64,
+}
+
+/// What stands in a work tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedOut {
+    /// The commit.
+    pub commit: String,
+    /// What the ref turned out to be.
+    pub kind: RefKind,
+    /// What was received, submodules included.
+    pub fetched_bytes: u64,
+}
+
+/// What a ref turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefKind {
+    /// A branch of the remote.
+    Branch,
+    /// A tag.
+    Tag,
+    /// A full or short commit id.
+    Commit,
+}
+
+/// How far a transfer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Objects received so far.
+    pub received_objects: usize,
+    /// Objects in all.
+    pub total_objects: usize,
+    /// Bytes received so far.
+    pub received_bytes: usize,
+}
