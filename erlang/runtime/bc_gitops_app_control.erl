@@ -1,0 +1,214 @@
+%%% @doc Starts, stops, loads and unloads one application, each within a deadline.
+%%%
+%%% The application controller is shared by the whole VM: `application:stop/1' runs the application's
+%%% `prep_stop/1' inside it, and one that hangs there blocks everybody. So applications are stopped
+%%% through their application master, as the controller itself does it; the controller only learns
+%%% of the result. Whoever is not done at the deadline is killed with every process it owns.
+%%% Requests to the controller are made by a process of their own, which is given up at the deadline.
+-module(bc_gitops_app_control).
+
+-export([start/2, stop/2, load/2, unload/2, is_running/1, master/1, root/1, running/1]).
+-export([with_deadline/3, free_controller/1]).
+
+-export_type([error/0]).
+
+-type error() :: {error, {Kind :: atom(), Details :: map()}}.
+
+%% How long the application controller may take for an answer that needs no application's code.
+-define(CONTROLLER_TIMEOUT, 5000).
+%% How long killed processes may take to be gone.
+-define(KILL_TIMEOUT, 5000).
+
+%% @doc Starts an application that is loaded, as `temporary'. At the deadline its application master is
+%% killed, with all that it started.
+-spec start(atom(), timeout()) -> ok | error().
+start(App, Timeout) ->
+    Starter = ask(fun() -> application:start(App, temporary) end),
+    case answer(Starter, Timeout) of
+        {ok, ok} -> ok;
+        {ok, {error, {already_started, App}}} -> ok;
+        {ok, {error, Reason}} -> {error, {start_failed, #{app => App, reason => Reason}}};
+        {down, Reason} -> {error, {start_failed, #{app => App, reason => Reason}}};
+        timeout -> abandon_start(App, Starter, Timeout)
+    end.
+
+abandon_start(App, Starter, Timeout) ->
+    kill(master(App)),
+    case answer(Starter, ?CONTROLLER_TIMEOUT) of
+        {ok, ok} ->
+            %% It came up while we gave up on it: what counts is the deadline.
+            _ = stop(App, ?CONTROLLER_TIMEOUT),
+            {error, {start_timeout, #{app => App, timeout => Timeout}}};
+        timeout ->
+            give_up(Starter),
+            {error, {controller_blocked, #{app => App, timeout => Timeout}}};
+        _Failed ->
+            {error, {start_timeout, #{app => App, timeout => Timeout}}}
+    end.
+
+%% @doc Stops an application. `killed' says that it did not stop by itself within the timeout.
+%% Afterwards none of its processes is alive and it is not among the running applications.
+-spec stop(atom(), timeout()) -> {ok, stopped | killed | not_running} | error().
+stop(App, Timeout) ->
+    Outcome = stop_master(master(App), Timeout),
+    case with_deadline(fun() -> application:stop(App) end, ?CONTROLLER_TIMEOUT, #{app => App}) of
+        {ok, ok} when Outcome =:= not_running -> {ok, stopped};
+        {ok, _} -> {ok, Outcome};
+        {error, _} -> {error, {controller_blocked, #{app => App, timeout => ?CONTROLLER_TIMEOUT}}}
+    end.
+
+stop_master(undefined, _Timeout) ->
+    not_running;
+stop_master(Master, Timeout) ->
+    Stopper = ask(fun() -> application_master:stop(Master) end),
+    case answer(Stopper, Timeout) of
+        timeout ->
+            kill(Master),
+            give_up(Stopper),
+            killed;
+        _Stopped ->
+            stopped
+    end.
+
+%% @doc Loads an application from the term of its .app file. What was loaded before must be unloaded.
+-spec load({application, atom(), list()}, timeout()) -> ok | error().
+load({application, App, _} = Description, Timeout) ->
+    case with_deadline(fun() -> application:load(Description) end, Timeout, #{app => App}) of
+        {ok, ok} -> ok;
+        {ok, {error, Reason}} -> {error, {load_failed, #{app => App, reason => Reason}}};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Unloads an application that does not run; one that is not loaded is fine.
+-spec unload(atom(), timeout()) -> ok | error().
+unload(App, Timeout) ->
+    case with_deadline(fun() -> application:unload(App) end, Timeout, #{app => App}) of
+        {ok, ok} -> ok;
+        {ok, {error, {not_loaded, App}}} -> ok;
+        {ok, {error, Reason}} -> {error, {unload_failed, #{app => App, reason => Reason}}};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Whether the application's master is alive. Never asks the application controller, so that it
+%% answers at once; an application without a callback module has no master.
+-spec is_running(atom()) -> boolean().
+is_running(App) ->
+    case master(App) of
+        undefined -> false;
+        Master -> is_process_alive(Master)
+    end.
+
+%% @doc The names of all running applications, also those without processes; asks the controller.
+-spec running(timeout()) -> {ok, [atom()]} | error().
+running(Timeout) ->
+    case with_deadline(fun() -> application:which_applications(infinity) end, Timeout, #{}) of
+        {ok, Apps} -> {ok, [App || {App, _, _} <- Apps]};
+        {error, _} -> {error, {controller_blocked, #{timeout => Timeout}}}
+    end.
+
+-spec master(atom()) -> pid() | undefined.
+master(App) ->
+    application_controller:get_master(App).
+
+%% @doc The root supervisor of a running application. Asks the application, so only for a moment when it
+%% is known to answer, and never for long.
+-spec root(atom()) -> pid() | undefined.
+root(App) ->
+    case master(App) of
+        undefined ->
+            undefined;
+        Master ->
+            Child = with_deadline(fun() -> application_master:get_child(Master) end, 1000, #{}),
+            case Child of
+                {ok, {Root, _Module}} when is_pid(Root) -> Root;
+                _ -> undefined
+            end
+    end.
+
+%% @doc Kills the application of ours in whose callback the application controller waits, if it does.
+%% Someone who calls `application:stop/1' for a managed application can bring that about.
+-spec free_controller([atom()]) -> {killed, atom()} | none.
+free_controller(Apps) ->
+    Info = process_info(whereis(application_controller), [current_function, monitors]),
+    case Info of
+        [{current_function, {application_master, call, 2}}, {monitors, Monitors}] ->
+            Waiting = [App || App <- Apps, {process, Pid} <- Monitors, master(App) =:= Pid],
+            kill_first(Waiting);
+        _ ->
+            none
+    end.
+
+kill_first([]) ->
+    none;
+kill_first([App | _]) ->
+    kill(master(App)),
+    {killed, App}.
+
+%% An application's processes are those whose group leader is its master. The master itself would kill
+%% them in the same way at the end of an orderly stop.
+kill(undefined) ->
+    ok;
+kill(Master) ->
+    Ref = monitor(process, Master),
+    exit(Master, kill),
+    receive {'DOWN', Ref, process, Master, _} -> ok end,
+    kill_group(Master, erlang:monotonic_time(millisecond) + ?KILL_TIMEOUT).
+
+kill_group(Master, Until) ->
+    Members = [Pid || Pid <- processes(), process_info(Pid, group_leader) =:= {group_leader, Master}],
+    lists:foreach(fun(Pid) -> exit(Pid, kill) end, Members),
+    case Members =:= [] orelse erlang:monotonic_time(millisecond) > Until of
+        true -> ok;
+        false -> kill_group(Master, Until)
+    end.
+
+%% @doc Runs Fun in a process of its own, which is killed at the deadline and with the caller.
+-spec with_deadline(fun(() -> Result), timeout(), map()) ->
+    {ok, Result} | {error, {timeout | crashed, map()}}.
+with_deadline(Fun, Timeout, Details) ->
+    Worker = ask(Fun),
+    case answer(Worker, Timeout) of
+        {ok, Result} ->
+            {ok, Result};
+        {down, Reason} ->
+            {error, {crashed, Details#{reason => Reason}}};
+        timeout ->
+            give_up(Worker),
+            {error, {timeout, Details#{timeout => Timeout}}}
+    end.
+
+%% The worker watches its caller from a third process: a link would need the caller to trap exits.
+ask(Fun) ->
+    Caller = self(),
+    spawn_monitor(fun() ->
+        Worker = self(),
+        _ = spawn(fun() -> guard(Caller, Worker) end),
+        exit({?MODULE, run(Fun)})
+    end).
+
+guard(Caller, Worker) ->
+    CallerRef = monitor(process, Caller),
+    WorkerRef = monitor(process, Worker),
+    receive
+        {'DOWN', CallerRef, process, _, _} -> exit(Worker, kill);
+        {'DOWN', WorkerRef, process, _, _} -> ok
+    end.
+
+run(Fun) ->
+    try
+        {ok, Fun()}
+    catch
+        Class:Reason:Stack -> {down, {Class, Reason, Stack}}
+    end.
+
+answer({Pid, Ref}, Timeout) ->
+    receive
+        {'DOWN', Ref, process, Pid, {?MODULE, Outcome}} -> Outcome;
+        {'DOWN', Ref, process, Pid, Reason} -> {down, Reason}
+    after Timeout -> timeout
+    end.
+
+give_up({Pid, Ref}) ->
+    exit(Pid, kill),
+    demonitor(Ref, [flush]),
+    ok.

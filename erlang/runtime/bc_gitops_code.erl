@@ -1,0 +1,225 @@
+%%% @doc Loads and unloads the object code of whole applications, and compares what is loaded with a
+%%% manifest.
+%%%
+%%% Everything that can fail for want of good files happens in `prepare/1', before anything is stopped.
+%%% Code paths are added at the end of the path, never in front of the host's. All modules are loaded
+%%% explicitly: a release runs in embedded mode and loads nothing by itself.
+-module(bc_gitops_code).
+
+-include_lib("kernel/include/logger.hrl").
+
+-export([prepare/1, load/2, unload/2, verify/1, leftovers/1, add_path/1, delete_path/1]).
+
+-export_type([lib/0, prepared/0, md5/0]).
+
+-type md5() :: <<_:128>>.
+-type lib() :: #{name := atom(), version := binary(), path := binary(), modules := #{module() => md5()}}.
+-opaque prepared() :: #{atomic := term(), on_load := [object()], modules := [module()]}.
+-type object() :: {module(), file:filename(), binary()}.
+-type failure() :: {error, {Kind :: atom(), map()}}.
+
+%% Rounds of waiting, 10 ms each, for processes that are just leaving a module which goes away.
+-define(LEAVE_ROUNDS, 20).
+-define(LEAVE_INTERVAL, 10).
+
+%% @doc Reads every module of the libraries, compares it with its MD5 in the manifest and prepares it
+%% for loading. Changes nothing in the running system.
+-spec prepare([lib()]) -> {ok, prepared()} | failure().
+prepare(Libs) ->
+    case read_objects(Libs) of
+        {ok, Objects} -> prepare_objects(Objects);
+        {error, _} = Error -> Error
+    end.
+
+read_objects(Libs) ->
+    Wanted = [{Module, MD5, file(Path, Module)}
+              || #{path := Path, modules := Modules} <- Libs, {Module, MD5} <- maps:to_list(Modules)],
+    read_objects(Wanted, []).
+
+read_objects([], Objects) ->
+    {ok, Objects};
+read_objects([{Module, MD5, File} | Rest], Objects) ->
+    case file:read_file(File) of
+        {ok, Code} ->
+            case code:module_md5(Code) of
+                MD5 -> read_objects(Rest, [{Module, File, Code} | Objects]);
+                Found -> damaged(Module, File, #{expected => hex(MD5), found => hex(Found)})
+            end;
+        {error, Reason} ->
+            damaged(Module, File, #{reason => Reason})
+    end.
+
+damaged(Module, File, Details) ->
+    {error, {build_damaged, Details#{module => Module, file => unicode:characters_to_binary(File)}}}.
+
+hex(MD5) when is_binary(MD5) ->
+    << <<(hd(integer_to_list(N, 16)))>> || <<N:4>> <= MD5 >>;
+hex(Other) ->
+    Other.
+
+file(Path, Module) ->
+    filename:join([unicode:characters_to_list(Path), "ebin", atom_to_list(Module) ++ ".beam"]).
+
+prepare_objects(Objects) ->
+    case code:prepare_loading(Objects) of
+        {ok, Atomic} ->
+            {ok, prepared(Atomic, [], Objects)};
+        {error, Refused} ->
+            OnLoad = [Module || {Module, on_load_not_allowed} <- Refused],
+            case [R || {_, Why} = R <- Refused, Why =/= on_load_not_allowed] of
+                [] -> prepare_apart(Objects, OnLoad);
+                Bad -> {error, {code_refused, #{modules => Bad}}}
+            end
+    end.
+
+prepare_apart(Objects, OnLoad) ->
+    {Last, First} = lists:partition(fun({Module, _, _}) -> lists:member(Module, OnLoad) end, Objects),
+    case code:prepare_loading(First) of
+        {ok, Atomic} -> {ok, prepared(Atomic, Last, Objects)};
+        {error, Refused} -> {error, {code_refused, #{modules => Refused}}}
+    end.
+
+prepared(Atomic, OnLoad, Objects) ->
+    #{atomic => Atomic, on_load => OnLoad, modules => [Module || {Module, _, _} <- Objects]}.
+
+%% @doc Loads what was prepared: everything at once, then the modules with an `-on_load' function, which
+%% may call the others. The modules must have been unloaded before.
+-spec load(prepared(), timeout()) -> ok | failure().
+load(#{atomic := Atomic, on_load := OnLoad, modules := Modules}, Timeout) ->
+    case code:finish_loading(Atomic) of
+        ok ->
+            _ = [code:purge(Module) || Module <- Modules, erlang:check_old_code(Module)],
+            load_on_load(OnLoad, Timeout);
+        {error, Refused} ->
+            {error, {load_failed, #{modules => Refused}}}
+    end.
+
+load_on_load([], _Timeout) ->
+    ok;
+load_on_load([{Module, File, Code} | Rest], Timeout) ->
+    Load = fun() -> code:load_binary(Module, File, Code) end,
+    case bc_gitops_app_control:with_deadline(Load, Timeout, #{module => Module}) of
+        {ok, {module, Module}} ->
+            load_on_load(Rest, Timeout);
+        {ok, {error, Reason}} ->
+            {error, {load_failed, #{modules => [{Module, Reason}]}}};
+        {error, {timeout, _}} ->
+            kill_on_load(Module),
+            {error, {load_failed, #{modules => [{Module, on_load_timeout}]}}};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% The code server runs on_load functions in processes of its own and accepts nothing for the module
+%% before they end.
+kill_on_load(Module) ->
+    lists:foreach(
+        fun(Pid) ->
+            case process_info(Pid, current_stacktrace) of
+                {current_stacktrace, Stack} ->
+                    Inside = lists:any(fun({M, _, _, _}) -> M =:= Module end, Stack),
+                    Inside andalso exit(Pid, kill);
+                undefined ->
+                    false
+            end
+        end,
+        processes()
+    ).
+
+%% @doc Removes modules from the VM. Their application has been stopped. A process that still runs one
+%% gets a moment to leave it; one that stays, or keeps a fun of it, is killed, as every purge does, and
+%% named in the log. One that the node cannot do without is not: then it is an error.
+-spec unload(atom(), [module()]) -> ok | failure().
+unload(App, Modules) ->
+    Loaded = [Module || Module <- Modules, erlang:module_loaded(Module) orelse erlang:check_old_code(Module)],
+    case purge(App, Loaded) of
+        ok ->
+            _ = [code:delete(Module) || Module <- Loaded, erlang:module_loaded(Module)],
+            purge(App, Loaded);
+        {error, _} = Error ->
+            Error
+    end.
+
+purge(App, Modules) ->
+    case soft_purge(Modules, ?LEAVE_ROUNDS) of
+        [] ->
+            ok;
+        Held ->
+            Holders = [Pid || Pid <- processes(), Pid =/= self(), holds(Pid, Held)],
+            case [Pid || Pid <- Holders, bc_gitops_host:is_vital(Pid)] of
+                [] ->
+                    report_killed(App, Holders, Held),
+                    lists:foreach(fun code:purge/1, Held);
+                Vital ->
+                    {error, {code_in_use, #{app => App, modules => Held,
+                                            processes => [describe(Pid) || Pid <- Vital]}}}
+            end
+    end.
+
+soft_purge(Modules, Rounds) ->
+    Held = [Module || Module <- Modules, erlang:check_old_code(Module), not code:soft_purge(Module)],
+    case Held =:= [] orelse Rounds =:= 0 of
+        true ->
+            Held;
+        false ->
+            %% Nothing tells when a process leaves a module, so this has to ask again.
+            receive after ?LEAVE_INTERVAL -> soft_purge(Held, Rounds - 1) end
+    end.
+
+holds(Pid, Modules) ->
+    lists:any(fun(Module) -> erlang:check_process_code(Pid, Module) =:= true end, Modules).
+
+report_killed(App, Holders, Modules) ->
+    ?LOG_WARNING("~p: killing ~b processes that still use its old code: ~p",
+                 [App, length(Holders), [describe(Pid) || Pid <- Holders]],
+                 #{domain => [bc_gitops], app => App, modules => Modules}).
+
+describe(Pid) ->
+    case process_info(Pid, [registered_name, current_function, initial_call]) of
+        undefined -> {Pid, gone};
+        Info -> {Pid, Info}
+    end.
+
+%% @doc Compares what is loaded with the manifests: modules that are missing or differ.
+-spec verify([#{modules := #{module() => md5()}, _ => _}]) -> ok | failure().
+verify(Libs) ->
+    Wrong = [{Module, State}
+             || #{modules := Modules} <- Libs,
+                {Module, MD5} <- maps:to_list(Modules),
+                State <- [state(Module, MD5)],
+                State =/= ok],
+    case Wrong of
+        [] -> ok;
+        _ -> {error, {code_differs, #{modules => Wrong}}}
+    end.
+
+state(Module, MD5) ->
+    case erlang:module_loaded(Module) andalso erlang:get_module_info(Module, md5) of
+        false -> missing;
+        MD5 -> old_code(Module);
+        Loaded -> bc_gitops_protocols:is_consolidated(Module, MD5, Loaded)
+    end.
+
+old_code(Module) ->
+    case erlang:check_old_code(Module) of
+        true -> old_code;
+        false -> ok
+    end.
+
+%% @doc Which of the modules are in the VM still, as current or old code.
+-spec leftovers([module()]) -> [module()].
+leftovers(Modules) ->
+    [Module || Module <- Modules, erlang:module_loaded(Module) orelse erlang:check_old_code(Module)].
+
+-spec add_path(file:filename_all()) -> ok.
+add_path(Path) ->
+    true = code:add_pathz(ebin(Path)),
+    ok.
+
+-spec delete_path(file:filename_all()) -> ok.
+delete_path(Path) ->
+    _ = code:del_path(ebin(Path)),
+    ok.
+
+ebin(Path) ->
+    filename:join(unicode:characters_to_list(Path), "ebin").

@@ -1,0 +1,155 @@
+%%% @doc Owns the tables of the embedded runtime: what it deployed, and which libraries it put on the
+%%% code path for whom. Readers read the tables; changes go through this process.
+%%%
+%%% Applications go on when bc_gitops alone is restarted, so each record is kept as a persistent term
+%%% too, from which a new owner fills the tables. Writes are as rare as switches, and a switch scans all
+%%% processes anyway when it purges code.
+-module(bc_gitops_runtime_table).
+-behaviour(gen_server).
+
+-export([start_link/0, put/3, remove/2, set_libs/1, find/1, all/0, libs/0, lib/1]).
+-export([is_ours/1, is_our_path/1]).
+-export([init/1, handle_call/3, handle_cast/2]).
+
+-export_type([entry/0, lib/0]).
+
+%% What runs, or ran until it stopped by itself.
+-type entry() :: #{
+    name := atom(),
+    spec := tuple(),
+    build := map(),
+    base_env := #{atom() => term()},     % the environment without the spec
+    host_env := #{atom() => term()},     % what somebody had set before the application was first loaded
+    root := pid() | undefined,
+    started_at := calendar:datetime(),
+    details := map()
+}.
+%% A library on the code path; while its code is being replaced: by which process, and by what.
+-type lib() :: #{lib := bc_gitops_code:lib(), owners := [atom()], switching := pid() | none,
+                 next := bc_gitops_code:lib() | none}.
+
+-define(ENTRIES, bc_gitops_runtime_entries).
+-define(LIBS, bc_gitops_runtime_libs).
+-define(INDEX, {?MODULE, names}).
+-define(KEPT(Name), {?MODULE, entry, Name}).
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    case gen_server:start_link({local, ?MODULE}, ?MODULE, [], []) of
+        {ok, Pid} -> {ok, Pid};
+        {error, Reason} -> {error, Reason};
+        ignore -> {error, ignore}
+    end.
+
+%% @doc Records what now runs under a name, and what became of libraries with it.
+-spec put(atom(), entry(), #{atom() => lib() | gone}) -> ok.
+put(Name, Entry, Libs) ->
+    gen_server:call(?MODULE, {put, Name, Entry, Libs}, infinity).
+
+%% @doc Forgets an application.
+-spec remove(atom(), #{atom() => lib() | gone}) -> ok.
+remove(Name, Libs) ->
+    gen_server:call(?MODULE, {remove, Name, Libs}, infinity).
+
+%% @doc Changes who holds which library. Callers hold the lock `libs'.
+-spec set_libs(#{atom() => lib() | gone}) -> ok.
+set_libs(Libs) ->
+    gen_server:call(?MODULE, {set_libs, Libs}, infinity).
+
+-spec find(atom()) -> {ok, entry()} | not_found.
+find(Name) ->
+    case lookup(?ENTRIES, Name) of
+        [{Name, Entry}] -> {ok, Entry};
+        [] -> not_found
+    end.
+
+-spec all() -> [entry()].
+all() ->
+    case ets:whereis(?ENTRIES) of
+        undefined -> [];
+        _ -> [Entry || {_, Entry} <- ets:tab2list(?ENTRIES)]
+    end.
+
+%% @doc The libraries on the code path that are ours.
+-spec libs() -> #{atom() => lib()}.
+libs() ->
+    case ets:whereis(?LIBS) of
+        undefined -> #{};
+        _ -> maps:from_list(ets:tab2list(?LIBS))
+    end.
+
+-spec lib(atom()) -> {ok, lib()} | not_found.
+lib(Name) ->
+    case lookup(?LIBS, Name) of
+        [{Name, Lib}] -> {ok, Lib};
+        [] -> not_found
+    end.
+
+%% @doc Whether an application, managed or a dependency, was put there by us.
+-spec is_ours(atom()) -> boolean().
+is_ours(App) ->
+    lookup(?LIBS, App) =/= [].
+
+-spec is_our_path(binary()) -> boolean().
+is_our_path(Path) ->
+    lists:any(fun(#{lib := #{path := Ours}}) -> Ours =:= Path end, maps:values(libs())).
+
+lookup(Table, Key) ->
+    case ets:whereis(Table) of
+        undefined -> [];
+        Tid -> ets:lookup(Tid, Key)
+    end.
+
+%%% gen_server
+
+-spec init([]) -> {ok, state}.
+init([]) ->
+    Options = [named_table, protected, {read_concurrency, true}],
+    _ = ets:new(?ENTRIES, Options),
+    _ = ets:new(?LIBS, Options),
+    Kept = [persistent_term:get(?KEPT(Name)) || Name <- persistent_term:get(?INDEX, [])],
+    lists:foreach(fun restore/1, Kept),
+    {ok, state}.
+
+-spec handle_call(tuple(), gen_server:from(), state) -> {reply, ok, state}.
+handle_call({put, Name, Entry, Libs}, _From, State) ->
+    ets:insert(?ENTRIES, {Name, Entry}),
+    change_libs(Libs),
+    Held = maps:filter(fun(_, #{owners := Owners}) -> lists:member(Name, Owners) end, libs()),
+    persistent_term:put(?KEPT(Name), {Entry, maps:map(fun(_, #{lib := Lib}) -> Lib end, Held)}),
+    persistent_term:put(?INDEX, lists:usort([Name | persistent_term:get(?INDEX, [])])),
+    {reply, ok, State};
+handle_call({remove, Name, Libs}, _From, State) ->
+    ets:delete(?ENTRIES, Name),
+    change_libs(Libs),
+    persistent_term:put(?INDEX, lists:delete(Name, persistent_term:get(?INDEX, []))),
+    _ = persistent_term:erase(?KEPT(Name)),
+    {reply, ok, State};
+handle_call({set_libs, Libs}, _From, State) ->
+    change_libs(Libs),
+    {reply, ok, State}.
+
+-spec handle_cast(term(), state) -> {noreply, state}.
+handle_cast(_Message, State) ->
+    {noreply, State}.
+
+change_libs(Libs) ->
+    maps:foreach(
+        fun
+            (Name, gone) -> ets:delete(?LIBS, Name);
+            (Name, Lib) -> ets:insert(?LIBS, {Name, Lib})
+        end,
+        Libs
+    ).
+
+restore({#{name := Name} = Entry, Libs}) ->
+    maps:foreach(fun(LibName, Lib) -> hold(Name, LibName, Lib) end, Libs),
+    ets:insert(?ENTRIES, {Name, Entry}).
+
+hold(Owner, LibName, Lib) ->
+    case ets:lookup(?LIBS, LibName) of
+        [{_, #{owners := Owners} = Held}] ->
+            ets:insert(?LIBS, {LibName, Held#{owners := [Owner | Owners]}});
+        [] ->
+            ets:insert(?LIBS, {LibName, #{lib => Lib, owners => [Owner], switching => none, next => none}})
+    end.

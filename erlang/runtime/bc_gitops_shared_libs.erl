@@ -1,0 +1,139 @@
+%%% @doc Decides what becomes of each library of a build: the host has it, another application brought
+%%% it already, it is new, it replaces an older one, or it conflicts. Decides only; changes nothing.
+-module(bc_gitops_shared_libs).
+
+-export([plan/3, release/2, claim/2]).
+
+-export_type([plan/0]).
+
+-type lib() :: bc_gitops_code:lib().
+-type table() :: #{atom() => bc_gitops_runtime_table:lib()}.
+-type plan() :: #{
+    host := [lib()],      % the host has the same content
+    keep := [lib()],      % on the code path already with the same content
+    add := [lib()],       % new: comes before the application is stopped
+    old := [lib()],       % goes when the application is stopped, the application itself among them
+    new := [lib()],       % comes in their place, the application last
+    stale := [lib()],     % was coming when an earlier switch was interrupted: goes with the old
+    drop := [lib()]       % not needed any more: goes when all is well
+}.
+
+%% @doc What a build of App means for what is on the code path. Libs are the build's, in dependency order.
+-spec plan(atom(), [lib()], table()) -> {ok, plan()} | {error, {Kind :: atom(), map()}}.
+plan(App, Libs, Table) ->
+    Empty = #{host => [], keep => [], add => [], old => [], new => [], stale => [], drop => []},
+    case place_all(App, Libs, Table, Empty) of
+        {ok, Plan} ->
+            Names = [Name || #{name := Name} <- Libs],
+            Dropped = [Lib || {Name, #{owners := [Owner], lib := Lib}} <- maps:to_list(Table),
+                              Owner =:= App, not lists:member(Name, Names)],
+            {ok, maps:map(fun(_, Placed) -> lists:reverse(Placed) end, Plan#{drop := Dropped})};
+        {error, _} = Error ->
+            Error
+    end.
+
+place_all(_App, [], _Table, Plan) ->
+    {ok, Plan};
+place_all(App, [Lib | Rest], Table, Plan) ->
+    case place(App, Lib, Table) of
+        {error, _} = Error -> Error;
+        Places -> place_all(App, Rest, Table, lists:foldl(fun put_in/2, Plan, Places))
+    end.
+
+put_in({Place, Lib}, Plan) ->
+    maps:update_with(Place, fun(Placed) -> [Lib | Placed] end, Plan).
+
+place(App, #{name := Name} = Lib, Table) ->
+    case Table of
+        #{Name := #{lib := Held, owners := Owners} = Entry} ->
+            case is_switching(Entry) of
+                true -> {error, {dependency_busy, #{app => App, dependency => Name}}};
+                false -> with_stale(Entry, place_held(App, Lib, Held, Owners -- [App]))
+            end;
+        _ when Name =:= App ->
+            [{new, Lib}];
+        _ ->
+            place_new(App, Lib)
+    end.
+
+is_switching(#{switching := none}) -> false;
+is_switching(#{switching := Pid}) -> Pid =/= self() andalso is_process_alive(Pid).
+
+with_stale(#{next := Next}, Places) when is_list(Places), Next =/= none -> [{stale, Next} | Places];
+with_stale(_Entry, Places) -> Places.
+
+place_held(App, #{name := App} = Lib, Held, []) ->
+    [{old, Held}, {new, Lib}];
+place_held(App, Lib, Held, Others) ->
+    case {same(Lib, Held), Others} of
+        {true, _} -> [{keep, Held}];
+        {false, []} -> [{old, Held}, {new, Lib}];
+        {false, _} -> conflict(App, Lib, Held, #{used_by => Others})
+    end.
+
+place_new(App, #{name := Name, modules := Modules} = Lib) ->
+    case bc_gitops_host:application(Name) of
+        not_found ->
+            [{add, Lib}];
+        {ok, #{path := Path} = Host} ->
+            Wanted = maps:from_list([{atom_to_binary(M), MD5} || {M, MD5} <- maps:to_list(Modules)]),
+            case bc_gitops_host:content(Path) of
+                {ok, Wanted} -> [{host, Lib#{path := Path}}];
+                _ -> conflict(App, Lib, Host, #{used_by => host})
+            end
+    end.
+
+same(#{version := Version, modules := Modules}, #{version := Version, modules := Modules}) -> true;
+same(_, _) -> false.
+
+conflict(App, #{name := Name, version := Wanted}, #{version := Present, path := Path}, Details) ->
+    {error, {dependency_conflict, Details#{
+        app => App,
+        dependency => Name,
+        wanted => Wanted,
+        present => Present,
+        path => Path,
+        hint => <<"the two cannot share one VM: give the application isolation vm, or bring both to "
+                  "the same version">>
+    }}}.
+
+%% @doc The changes of the table with which App holds the libraries of its plan while it switches.
+-spec claim(atom(), plan()) -> fun((table()) -> table()).
+claim(App, #{keep := Keep, add := Add, new := New}) ->
+    fun(Table) ->
+        Held = [{Name, hold(App, Name, Lib, none, Table)} || #{name := Name} = Lib <- Keep ++ Add],
+        Switching = [{Name, hold(App, Name, Lib, self(), Table)} || #{name := Name} = Lib <- New],
+        maps:from_list(Held ++ Switching)
+    end.
+
+hold(App, Name, Lib, Switching, Table) ->
+    case Table of
+        #{Name := #{owners := Owners} = Held} ->
+            Held#{owners := lists:usort([App | Owners]), switching := Switching, next := next(Switching, Lib)};
+        _ ->
+            #{lib => Lib, owners => [App], switching => Switching, next => next(Switching, Lib)}
+    end.
+
+next(none, _Lib) -> none;
+next(_Pid, Lib) -> Lib.
+
+%% @doc `{Changes, Unused}': the changes of the table when App lets go of the libraries, and those that
+%% nobody holds then.
+-spec release(atom(), [lib()]) -> fun((table()) -> {#{atom() => bc_gitops_runtime_table:lib() | gone}, [lib()]}).
+release(App, Libs) ->
+    fun(Table) ->
+        lists:foldl(
+            fun(#{name := Name} = Lib, {Changes, Unused}) ->
+                case Table of
+                    #{Name := #{owners := [App]}} ->
+                        {Changes#{Name => gone}, [Lib | Unused]};
+                    #{Name := #{owners := Owners} = Held} ->
+                        {Changes#{Name => Held#{owners := lists:delete(App, Owners)}}, Unused};
+                    _ ->
+                        {Changes, Unused}
+                end
+            end,
+            {#{}, []},
+            Libs
+        )
+    end.

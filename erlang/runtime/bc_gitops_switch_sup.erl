@@ -1,0 +1,56 @@
+%%% @doc Supervises running switches. When bc_gitops stops they get time to complete or to undo.
+-module(bc_gitops_switch_sup).
+-behaviour(supervisor).
+
+-export([start_link/0, start_switch/2]).
+-export([init/1, start_process/2, run/2]).
+
+%% A switch ends by itself well before, unless the application's own deadlines were set longer.
+-define(SHUTDOWN, 90000).
+
+-spec start_link() -> {ok, pid()} | {error, term()}.
+start_link() ->
+    case supervisor:start_link({local, ?MODULE}, ?MODULE, []) of
+        {ok, Pid} -> {ok, Pid};
+        {error, Reason} -> {error, Reason};
+        ignore -> {error, ignore}
+    end.
+
+%% @doc Starts a process that runs Fun and sends `{bc_gitops_switch, Pid, Result}' to the caller.
+-spec start_switch(pid(), fun((bc_gitops_switches:proceed()) -> term())) -> {ok, pid()}.
+start_switch(Caller, Fun) ->
+    {ok, Pid} = supervisor:start_child(?MODULE, [Caller, Fun]),
+    true = is_pid(Pid),
+    {ok, Pid}.
+
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    Switch = #{
+        id => switch,
+        start => {?MODULE, start_process, []},
+        restart => temporary,
+        shutdown => ?SHUTDOWN
+    },
+    {ok, {#{strategy => simple_one_for_one}, [Switch]}}.
+
+%% @private
+-spec start_process(pid(), fun((bc_gitops_switches:proceed()) -> term())) -> {ok, pid()}.
+start_process(Caller, Fun) ->
+    proc_lib:start_link(?MODULE, run, [Caller, Fun]).
+
+%% @private
+-spec run(pid(), fun((bc_gitops_switches:proceed()) -> term())) -> ok.
+run(Caller, Fun) ->
+    process_flag(trap_exit, true),
+    proc_lib:init_ack({ok, self()}),
+    Ref = monitor(process, Caller),
+    Result = Fun(fun() -> is_wanted(Ref) end),
+    Caller ! {bc_gitops_switch, self(), Result},
+    ok.
+
+is_wanted(Ref) ->
+    receive
+        {'DOWN', Ref, process, _, _} -> false;
+        {'EXIT', _, _} -> false
+    after 0 -> true
+    end.
