@@ -1,0 +1,103 @@
+%%% @doc The work of one managed app, done in a process of its own: calls of the runtime module, which
+%%% may take long, hang or crash. The owner gets `{Ref, Result}' and may kill the worker at any time.
+-module(bc_gitops_app_work).
+
+-include("bc_gitops.hrl").
+
+-export([start/1, stop/1, is_result/2]).
+-export([prepare/2, switch/4, remove/2]).
+
+-export_type([worker/0, outcome/0]).
+
+-opaque worker() :: {pid(), MonitorRef :: reference(), Ref :: reference()}.
+%% What runs after a failure: `unchanged', nothing, or this.
+-type outcome() ::
+    {ok, #app_state{}} | {error, Reason :: term(), unchanged | undefined | #app_state{}}.
+
+%% @doc Runs Fun in a worker that ends with its owner.
+-spec start(fun(() -> term())) -> worker().
+start(Fun) ->
+    Owner = self(),
+    Ref = make_ref(),
+    {Pid, Monitor} = spawn_opt(fun() -> Owner ! {Ref, guarded(Fun)} end, [link, monitor]),
+    {Pid, Monitor, Ref}.
+
+%% @doc Kills the worker; nothing of it arrives afterwards.
+-spec stop(worker()) -> ok.
+stop({Pid, Monitor, Ref}) ->
+    true = unlink(Pid),
+    true = exit(Pid, kill),
+    true = demonitor(Monitor, [flush]),
+    receive {Ref, _} -> ok after 0 -> ok end,
+    receive {'EXIT', Pid, _} -> ok after 0 -> ok end.
+
+%% @doc Whether a message is this worker's last word.
+-spec is_result(Message :: term(), worker()) -> {true, term()} | false.
+is_result({Ref, Result}, {_Pid, Monitor, Ref}) ->
+    true = demonitor(Monitor, [flush]),
+    {true, Result};
+is_result({'DOWN', Monitor, process, _, Reason}, {_Pid, Monitor, _Ref}) ->
+    {true, {error, {worker_died, Reason}}};
+is_result(_Message, _Worker) ->
+    false.
+
+%% The reason of a crash may hold the arguments of the call that crashed: only names are kept.
+guarded(Fun) ->
+    try
+        Fun()
+    catch
+        Class:Reason:Stack ->
+            {error, {crashed, #{
+                class => Class, kind => bc_gitops_failure:kind(Reason),
+                stacktrace => [{M, F, arity(A)} || {M, F, A, _} <- lists:sublist(Stack, 8)]
+            }}}
+    end.
+
+arity(Args) when is_list(Args) -> length(Args);
+arity(Arity) -> Arity.
+
+%% @doc Fetches and builds; nothing that runs is touched.
+-spec prepare(module(), #app_spec{}) -> {ok, map()} | {error, term()}.
+prepare(Module, Spec) ->
+    bc_gitops_runtime:prepare(Module, Spec).
+
+%% @doc Makes Target run. Old is what runs now.
+-spec switch(deploy | upgrade | reconfigure | restore, module(), bc_gitops_state:revision(),
+             Old :: bc_gitops_state:revision() | undefined) -> outcome().
+switch(Action, Module, #{spec := Spec} = Target, Old) ->
+    Result = case Action of
+        deploy -> bc_gitops_runtime:deploy(Module, Spec);
+        upgrade -> bc_gitops_runtime:upgrade(Module, Spec, maps:get(version, Old));
+        reconfigure -> bc_gitops_runtime:reconfigure(Module, Spec);
+        restore -> bc_gitops_runtime:restore(Module, Spec, maps:get(key, Target))
+    end,
+    case Result of
+        {ok, #app_state{} = App} -> {ok, App};
+        {error, Reason} -> {error, Reason, left(Action, Reason, Module, Old)};
+        Other -> {error, {bad_return, #{module => Module, callback => Action, got => brief(Other)}}, undefined}
+    end.
+
+%% What a failed action has left running. After a rollback that is the old version in new processes,
+%% which the runtime finds again.
+left(Action, _Reason, _Module, _Old) when Action =:= deploy; Action =:= restore ->
+    undefined;
+left(_Action, {rolled_back, _}, Module, #{spec := Spec, key := Key}) ->
+    case bc_gitops_runtime:restore(Module, Spec, Key) of
+        {ok, #app_state{} = App} -> App;
+        {error, _} -> undefined
+    end;
+left(_Action, {rollback_failed, _}, _Module, _Old) ->
+    undefined;
+left(_Action, _Reason, _Module, _Old) ->
+    unchanged.
+
+-spec remove(module(), atom()) -> ok | {error, term()}.
+remove(Module, Name) ->
+    case bc_gitops_runtime:remove(Module, Name) of
+        ok -> ok;
+        {error, Reason} -> {error, Reason};
+        Other -> {error, {bad_return, #{module => Module, callback => remove, got => brief(Other)}}}
+    end.
+
+brief(Term) ->
+    unicode:characters_to_binary(io_lib:format("~0tP", [Term, 10])).

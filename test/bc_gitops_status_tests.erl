@@ -1,0 +1,32 @@
+-module(bc_gitops_status_tests).
+-include_lib("eunit/include/eunit.hrl").
+
+word(States) -> bc_gitops_status:word({following, undefined}, States, false).
+
+one_word_for_everything_test_() ->
+    Running = {running, unknown},
+    [
+        ?_assertEqual(initializing, bc_gitops_status:word({booting, undefined}, [Running], false)),
+        ?_assertEqual(initializing, bc_gitops_status:word({restoring, undefined}, [], false)),
+        ?_assertEqual(ready, bc_gitops_status:word({starting, undefined}, [Running], false)),
+        ?_assertEqual(error, bc_gitops_status:word({following, {desired_state, x}}, [Running], false)),
+        ?_assertEqual(degraded, bc_gitops_status:word({following, undefined}, [Running], true)),
+        ?_assertEqual(synced, word([])),
+        ?_assertEqual(synced, word([Running, {running, healthy}])),
+        ?_assertEqual(out_of_sync, word([Running, {preparing, unknown}])),
+        ?_assertEqual(degraded, word([Running, {running, unhealthy}]))
+    ] ++ [
+        ?_assertEqual(degraded, word([{preparing, unknown}, {State, unknown}]))
+     || State <- [backing_off, quarantined, suspended, failed]
+    ].
+
+no_credential_of_a_url_is_shown_test_() ->
+    Cases = [
+        {<<"https://user:secret@example.org/r.git">>, <<"https://example.org/r.git">>},
+        {<<"https://token@example.org/r.git">>, <<"https://example.org/r.git">>},
+        {<<"https://a:s@b:c@example.org/r.git">>, <<"https://example.org/r.git">>},
+        {<<"git@example.org:r.git">>, <<"git@example.org:r.git">>},
+        {<<"/srv/repo@home">>, <<"/srv/repo@home">>},
+        {<<"https://example.org/a@b">>, <<"https://example.org/a@b">>}
+    ],
+    [?_assertEqual(Public, bc_gitops_status:public_url(Url)) || {Url, Public} <- Cases].
