@@ -10,4 +10,6 @@ pub mod beam;
 pub mod digest;
 pub mod git;
 pub mod plan;
+mod pool;
+pub mod snapshot;
 pub mod spec;

@@ -6,6 +6,7 @@ use std::path::Path;
 use bc_gitops_core::beam::{BeamError, BeamErrorKind};
 use bc_gitops_core::digest::DigestError;
 use bc_gitops_core::git::error::{Fact, GitError, Kind};
+use bc_gitops_core::snapshot::{SnapshotError, SnapshotErrorKind};
 use rustler::{Atom, Encoder, Env, NewBinary, Term};
 
 use crate::atoms;
@@ -29,6 +30,11 @@ impl Failure {
             kind,
             details: vec![(atoms::message(), message)],
         }
+    }
+
+    /// A file or directory that cannot be read.
+    pub fn io(path: &Path, error: &std::io::Error) -> Self {
+        Failure::new(io_kind(error), error).with_path(path)
     }
 
     pub fn with(mut self, key: Atom, value: Detail) -> Self {
@@ -154,5 +160,21 @@ fn git_fact(fact: Fact) -> Atom {
         Fact::Fingerprint => atoms::fingerprint(),
         Fact::Host => atoms::host(),
         Fact::Submodule => atoms::submodule(),
+    }
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        let kind = match error.kind {
+            SnapshotErrorKind::NotFound => atoms::not_found(),
+            SnapshotErrorKind::BadArgument => atoms::bad_argument(),
+            SnapshotErrorKind::CommitMissing => atoms::commit_missing(),
+            SnapshotErrorKind::AppsDirMissing => atoms::apps_dir_missing(),
+            SnapshotErrorKind::AppsDirEmpty => atoms::apps_dir_empty(),
+            SnapshotErrorKind::AppsDirInvalid => atoms::apps_dir_invalid(),
+            SnapshotErrorKind::TooMany => atoms::too_many(),
+            SnapshotErrorKind::Corrupt => atoms::corrupt(),
+        };
+        Failure::new(kind, error.message)
     }
 }

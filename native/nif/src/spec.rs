@@ -1,1 +1,469 @@
-//! (room spec)
+//! Specs and snapshots.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bc_gitops_core::snapshot::{App, Broken, Options, Snapshot};
+use bc_gitops_core::spec::{
+    self, AppSpec, Atoms, Checked, Kind, Problem, SourceSpec, SourceType, Value, etf,
+};
+use rustler::types::tuple::make_tuple;
+use rustler::{
+    Atom, Binary, Encoder, Env, Error, NifResult, OwnedEnv, Resource, ResourceArc, Term,
+};
+
+use crate::atoms;
+use crate::errors::{Failure, binary};
+
+/// Atoms that repositories may add to one VM.
+const ATOMS_PER_VM: usize = 100_000;
+
+/// How many they have added.
+static ATOMS_MADE: AtomicUsize = AtomicUsize::new(0);
+
+/// A snapshot as Erlang holds it.
+pub struct SnapshotResource(pub Snapshot);
+
+#[rustler::resource_impl]
+impl Resource for SnapshotResource {}
+
+/// The atoms of this VM.
+struct VmAtoms;
+
+impl Atoms for VmAtoms {
+    fn known(&self, name: &str) -> bool {
+        thread_local!(static ENV: OwnedEnv = OwnedEnv::new());
+        ENV.with(|owned| {
+            owned.run(|env| match name.is_ascii() {
+                true => Atom::existing_from_bytes(env, name.as_bytes()).is_ok(),
+                false => env
+                    .binary_to_term(&etf::to_bytes(&Value::atom(name)))
+                    .is_some(),
+            })
+        })
+    }
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn snapshot_open<'a>(
+    env: Env<'a>,
+    path: Binary<'a>,
+    commit: &str,
+    options: Term<'a>,
+    previous: Term<'a>,
+) -> NifResult<Result<ResourceArc<SnapshotResource>, Failure>> {
+    let apps_dir: &str = options.map_get(atoms::apps_dir())?.decode()?;
+    let room: usize = options.map_get(atoms::atom_room())?.decode()?;
+    let previous: Option<ResourceArc<SnapshotResource>> = if atoms::undefined() == previous {
+        None
+    } else {
+        Some(previous.decode()?)
+    };
+    let options = Options {
+        apps_dir: apps_dir.to_owned(),
+        atom_room: capped(room),
+    };
+    let opened = Snapshot::open(
+        as_path(&path),
+        commit,
+        &options,
+        previous.as_ref().map(|p| &p.0),
+        &VmAtoms,
+    );
+    Ok(opened.map_err(Failure::from).map(|snapshot| {
+        make_atoms(env, snapshot.new_atoms());
+        ResourceArc::new(SnapshotResource(snapshot))
+    }))
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn snapshot_summary<'a>(
+    env: Env<'a>,
+    snapshot: ResourceArc<SnapshotResource>,
+) -> NifResult<Term<'a>> {
+    let snapshot = &snapshot.0;
+    let errors: Vec<Term<'a>> = snapshot
+        .broken()
+        .iter()
+        .map(|broken| spec_error(env, broken))
+        .collect();
+    let warnings: Vec<Term<'a>> = snapshot
+        .warnings()
+        .iter()
+        .map(|(file, warning)| problem(env, file, warning))
+        .collect();
+    Term::map_from_pairs(
+        env,
+        &[
+            (atoms::commit(), snapshot.commit().encode(env)),
+            (atoms::parsed(), snapshot.parsed().encode(env)),
+            (atoms::reused(), snapshot.reused().encode(env)),
+            (atoms::apps(), snapshot.apps().len().encode(env)),
+            (atoms::errors(), errors.encode(env)),
+            (atoms::warnings(), warnings.encode(env)),
+        ],
+    )
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn snapshot_names(env: Env<'_>, snapshot: ResourceArc<SnapshotResource>) -> Vec<Term<'_>> {
+    snapshot
+        .0
+        .apps()
+        .iter()
+        .map(|app| name(env, &app.spec().name))
+        .collect()
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn snapshot_spec<'a>(
+    env: Env<'a>,
+    snapshot: ResourceArc<SnapshotResource>,
+    app: Atom,
+) -> NifResult<Term<'a>> {
+    let wanted = app.to_term(env).atom_to_string()?;
+    match snapshot.0.app(&wanted) {
+        Some(app) => Ok((atoms::ok(), record(env, app.spec()), meta(env, app)?).encode(env)),
+        None => Ok((atoms::error(), atoms::not_found()).encode(env)),
+    }
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn snapshot_specs(env: Env<'_>, snapshot: ResourceArc<SnapshotResource>) -> NifResult<Term<'_>> {
+    specs(env, &snapshot.0)
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn spec_dir<'a>(env: Env<'a>, path: Binary<'a>, room: usize) -> NifResult<Term<'a>> {
+    let snapshot = match Snapshot::of_directory(as_path(&path), capped(room), &VmAtoms) {
+        Ok(snapshot) => snapshot,
+        Err(error) => return Ok((atoms::error(), Failure::io(as_path(&path), &error)).encode(env)),
+    };
+    if !snapshot.broken().is_empty() {
+        let errors: Vec<Term<'a>> = snapshot
+            .broken()
+            .iter()
+            .map(|broken| spec_error(env, broken))
+            .collect();
+        return Ok((atoms::error(), (atoms::invalid_specs(), errors)).encode(env));
+    }
+    make_atoms(env, snapshot.new_atoms());
+    Ok((atoms::ok(), specs(env, &snapshot)?).encode(env))
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn spec_file<'a>(env: Env<'a>, path: Binary<'a>, room: usize) -> Term<'a> {
+    let checked = spec::files::read_one(as_path(&path), capped(room), &VmAtoms);
+    let file = String::from_utf8_lossy(&path);
+    match checked.spec {
+        Some(spec) => {
+            make_atoms(env, &checked.new_atoms);
+            (atoms::ok(), record(env, &spec)).encode(env)
+        }
+        None => {
+            let problems: Vec<Term<'a>> = checked
+                .errors
+                .iter()
+                .map(|found| problem(env, &file, found))
+                .collect();
+            (atoms::error(), (atoms::invalid_spec(), problems)).encode(env)
+        }
+    }
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn spec_map<'a>(env: Env<'a>, map: Term<'a>, room: usize) -> NifResult<Term<'a>> {
+    let external = map.to_binary();
+    let checked = spec::read_term(&external, capped(room), &VmAtoms).ok_or(Error::BadArg)?;
+    let Checked {
+        spec: Some(spec),
+        new_atoms,
+        ..
+    } = checked
+    else {
+        return match checked.errors.first() {
+            Some(first) => Ok((atoms::error(), bare_error(env, first)?).encode(env)),
+            None => Err(Error::BadArg),
+        };
+    };
+    make_atoms(env, &new_atoms);
+    // Terms without a text (pids, funs) pass through untouched when the environment is a map already.
+    let given = map
+        .map_get(atoms::env())
+        .ok()
+        .filter(|given| has_atom_keys(*given));
+    Ok((atoms::ok(), record_with(env, &spec, given)).encode(env))
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn spec_fingerprint<'a>(env: Env<'a>, record: Term<'a>) -> NifResult<Term<'a>> {
+    let external = record.to_binary();
+    let (source, environment) = spec::record_fingerprints(&external).ok_or(Error::BadArg)?;
+    Ok((binary(env, &source), binary(env, &environment)).encode(env))
+}
+
+fn as_path<'a>(path: &'a Binary<'_>) -> &'a Path {
+    Path::new(OsStr::from_bytes(path))
+}
+
+fn capped(room: usize) -> usize {
+    room.min(ATOMS_PER_VM.saturating_sub(ATOMS_MADE.load(Ordering::Relaxed)))
+}
+
+/// Makes atoms that passed the quotas.
+fn make_atoms(env: Env<'_>, names: &[String]) {
+    for name in names {
+        term(env, &etf::to_bytes(&Value::atom(name)));
+    }
+    ATOMS_MADE.fetch_add(names.len(), Ordering::Relaxed);
+}
+
+/// A term from its external format.
+fn term<'a>(env: Env<'a>, external: &[u8]) -> Term<'a> {
+    // SAFETY: the bytes are of our own encoder, which writes well-formed terms only, or came from
+    // this VM. The flag lifted by this call guards against new atoms, and those are counted.
+    match unsafe { env.binary_to_term_trusted(external) } {
+        Some((term, _)) => term,
+        None => atoms::undefined().to_term(env),
+    }
+}
+
+fn name<'a>(env: Env<'a>, name: &str) -> Term<'a> {
+    term(env, &etf::to_bytes(&Value::atom(name)))
+}
+
+fn specs<'a>(env: Env<'a>, snapshot: &Snapshot) -> NifResult<Term<'a>> {
+    let names: Vec<Term<'a>> = snapshot
+        .apps()
+        .iter()
+        .map(|app| name(env, &app.spec().name))
+        .collect();
+    let records: Vec<Term<'a>> = snapshot
+        .apps()
+        .iter()
+        .map(|app| record(env, app.spec()))
+        .collect();
+    Term::map_from_term_arrays(env, &names, &records)
+}
+
+fn meta<'a>(env: Env<'a>, app: &App) -> NifResult<Term<'a>> {
+    Term::map_from_pairs(
+        env,
+        &[
+            (atoms::dir(), text(env, &app.dir)),
+            (atoms::file(), text(env, &app.file)),
+            (atoms::source_fp(), binary(env, app.source_fingerprint())),
+            (atoms::env_fp(), binary(env, app.env_fingerprint())),
+            (atoms::stale(), app.stale.encode(env)),
+        ],
+    )
+}
+
+fn record<'a>(env: Env<'a>, spec: &AppSpec) -> Term<'a> {
+    record_with(env, spec, None)
+}
+
+/// `#app_spec{}`: the fields in the order of include/bc_gitops.hrl.
+fn record_with<'a>(env: Env<'a>, spec: &AppSpec, given_env: Option<Term<'a>>) -> Term<'a> {
+    let depends_on: Vec<Term<'a>> = spec
+        .depends_on
+        .iter()
+        .map(|other| name(env, other))
+        .collect();
+    make_tuple(
+        env,
+        &[
+            atoms::app_spec().to_term(env),
+            name(env, &spec.name),
+            text(env, &spec.version),
+            optional(env, spec.description.as_deref()),
+            icon(env, spec),
+            source(env, &spec.source),
+            given_env.unwrap_or_else(|| term(env, spec.env.external())),
+            health(env, spec),
+            depends_on.encode(env),
+            name(env, spec.isolation.name()),
+            vm_config(env, spec),
+        ],
+    )
+}
+
+fn icon<'a>(env: Env<'a>, spec: &AppSpec) -> Term<'a> {
+    let Some(icon) = &spec.icon else {
+        return undefined(env);
+    };
+    make_tuple(
+        env,
+        &[
+            atoms::icon_spec().to_term(env),
+            name(env, icon.kind.name()),
+            optional(env, icon.value.as_deref()),
+            optional(env, icon.mime_type.as_deref()),
+        ],
+    )
+}
+
+fn source<'a>(env: Env<'a>, source: &SourceSpec) -> Term<'a> {
+    make_tuple(
+        env,
+        &[
+            atoms::source_spec().to_term(env),
+            name(env, SourceType::name(source.kind)),
+            optional(env, source.url.as_deref()),
+            optional(env, source.sha256.as_deref()),
+            optional(env, source.reference.as_deref()),
+            optional(env, source.mcid.as_deref()),
+        ],
+    )
+}
+
+fn health<'a>(env: Env<'a>, spec: &AppSpec) -> Term<'a> {
+    let Some(health) = &spec.health else {
+        return undefined(env);
+    };
+    make_tuple(
+        env,
+        &[
+            atoms::health_spec().to_term(env),
+            name(env, health.kind.name()),
+            health.port.encode(env),
+            optional(env, health.path.as_deref()),
+            health.interval.encode(env),
+            health.timeout.encode(env),
+            health
+                .module
+                .as_deref()
+                .map_or_else(|| undefined(env), |module| name(env, module)),
+        ],
+    )
+}
+
+fn vm_config<'a>(env: Env<'a>, spec: &AppSpec) -> Term<'a> {
+    let Some(config) = &spec.vm_config else {
+        return undefined(env);
+    };
+    let number =
+        |value: Option<u32>| value.map_or_else(|| undefined(env), |value| value.encode(env));
+    let extra_args: Vec<Term<'a>> = config
+        .extra_args
+        .iter()
+        .map(|argument| text(env, argument))
+        .collect();
+    make_tuple(
+        env,
+        &[
+            atoms::vm_config().to_term(env),
+            number(config.memory_limit),
+            number(config.scheduler_limit),
+            optional(env, config.node_prefix.as_deref()),
+            extra_args.encode(env),
+        ],
+    )
+}
+
+fn undefined(env: Env<'_>) -> Term<'_> {
+    atoms::undefined().to_term(env)
+}
+
+fn text<'a>(env: Env<'a>, text: &str) -> Term<'a> {
+    binary(env, text.as_bytes())
+}
+
+fn optional<'a>(env: Env<'a>, value: Option<&str>) -> Term<'a> {
+    value.map_or_else(|| undefined(env), |value| text(env, value))
+}
+
+fn has_atom_keys(term: Term<'_>) -> bool {
+    rustler::MapIterator::new(term).is_some_and(|mut pairs| pairs.all(|(key, _)| key.is_atom()))
+}
+
+fn spec_error<'a>(env: Env<'a>, broken: &Broken) -> Term<'a> {
+    let known =
+        |name: &str| Atom::existing_from_bytes(env, name.as_bytes()).map(|atom| atom.to_term(env));
+    let problems: Vec<Term<'a>> = broken
+        .problems
+        .iter()
+        .map(|found| problem(env, &broken.file, found))
+        .collect();
+    // The name of a broken spec is no reason to make an atom.
+    let name = broken
+        .name
+        .as_deref()
+        .and_then(|name| known(name).ok())
+        .unwrap_or_else(|| undefined(env));
+    map(
+        env,
+        &[
+            (atoms::dir(), text(env, &broken.dir)),
+            (atoms::file(), text(env, &broken.file)),
+            (atoms::name(), name),
+            (atoms::stale(), broken.stale.encode(env)),
+            (atoms::problems(), problems.encode(env)),
+        ],
+    )
+}
+
+fn problem<'a>(env: Env<'a>, file: &str, problem: &Problem) -> Term<'a> {
+    map(
+        env,
+        &[
+            (atoms::file(), text(env, file)),
+            (atoms::line(), problem.line.encode(env)),
+            (atoms::column(), problem.column.encode(env)),
+            (atoms::path(), text(env, &problem.path)),
+            (atoms::kind(), kind(problem.kind).to_term(env)),
+            (atoms::found(), text(env, &problem.found)),
+            (atoms::expected(), text(env, &problem.expected)),
+            (atoms::hint(), optional(env, problem.hint.as_deref())),
+            (atoms::message(), text(env, &problem.message(file))),
+        ],
+    )
+}
+
+fn map<'a>(env: Env<'a>, pairs: &[(Atom, Term<'a>)]) -> Term<'a> {
+    Term::map_from_pairs(env, pairs).unwrap_or_else(|_| Term::map_new(env))
+}
+
+/// The errors of 0.7 for maps: `{missing_field, F}`, `{invalid_type, F, Expected, Got}`.
+fn bare_error<'a>(env: Env<'a>, problem: &Problem) -> NifResult<Term<'a>> {
+    let field = name(env, problem.field());
+    let got = || {
+        if problem.got.is_empty() {
+            undefined(env)
+        } else {
+            term(env, &problem.got)
+        }
+    };
+    Ok(match problem.kind {
+        Kind::MissingField => (kind(problem.kind), field).encode(env),
+        Kind::InvalidType | Kind::InvalidValue => {
+            let expected = name(env, problem.expected_type);
+            (kind(problem.kind), field, expected, got()).encode(env)
+        }
+        other => (kind(other), field).encode(env),
+    })
+}
+
+fn kind(kind: Kind) -> Atom {
+    match kind {
+        Kind::Syntax => atoms::syntax(),
+        Kind::Encoding => atoms::encoding(),
+        Kind::FunTerm => atoms::fun_term(),
+        Kind::TooDeep => atoms::too_deep(),
+        Kind::TooLarge => atoms::too_large(),
+        Kind::Unsupported => atoms::unsupported(),
+        Kind::MissingField => atoms::missing_field(),
+        Kind::InvalidType => atoms::invalid_type(),
+        Kind::InvalidValue => atoms::invalid_value(),
+        Kind::DuplicateKey => atoms::duplicate_key(),
+        Kind::AtomQuota => atoms::atom_quota(),
+        Kind::Symlink => atoms::symlink(),
+        Kind::Submodule => atoms::submodule(),
+        Kind::Unreadable => atoms::unreadable(),
+        Kind::DuplicateName => atoms::duplicate_name(),
+        Kind::UnknownKey => atoms::unknown_key(),
+        Kind::UnusedField => atoms::unused_field(),
+    }
+}

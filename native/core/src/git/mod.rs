@@ -18,6 +18,7 @@ pub mod list;
 pub mod local;
 pub mod options;
 pub mod request;
+pub mod tree;
 pub mod url;
 
 mod control;

@@ -1,0 +1,171 @@
+//! Specs in a directory on disk: what `bc_gitops_parser:parse_apps_dir/1` reads.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::problem::{Kind, Problem};
+use super::{Atoms, Checked, Format, limits, parse};
+use crate::pool;
+
+/// Names of spec files in the order in which they are looked for.
+pub const FILE_NAMES: &[&str] = &[
+    "app.config",
+    "app.yaml",
+    "app.yml",
+    "app.json",
+    "config.yaml",
+    "config.yml",
+    "config.json",
+    "config",
+];
+
+/// A spec of a directory.
+#[derive(Debug, Clone)]
+pub struct SpecFile {
+    /// Name of its directory.
+    pub dir: String,
+    /// Path of the file.
+    pub file: String,
+    /// What came of it.
+    pub checked: Checked,
+}
+
+/// A problem that has no place in a text.
+pub fn placeless(kind: Kind, found: impl Into<String>, expected: impl Into<String>) -> Problem {
+    Problem {
+        kind,
+        line: 0,
+        column: 0,
+        path: String::new(),
+        found: found.into(),
+        expected: expected.into(),
+        hint: None,
+        expected_type: "file",
+        got: Vec::new(),
+    }
+}
+
+pub(crate) fn broken(kind: Kind, found: impl Into<String>, expected: impl Into<String>) -> Checked {
+    Checked {
+        errors: vec![placeless(kind, found, expected)],
+        ..Checked::default()
+    }
+}
+
+/// Reads a file by the rules of its name.
+pub fn read_file(path: &Path, atoms: &dyn Atoms) -> Checked {
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy())
+        .unwrap_or_default();
+    match read_bytes(path) {
+        Ok(bytes) => parse(&bytes, Format::of_file(&name), atoms),
+        Err(checked) => *checked,
+    }
+}
+
+/// Reads one file for a VM with so much room for new atoms.
+pub fn read_one(path: &Path, atom_room: usize, atoms: &dyn Atoms) -> Checked {
+    pool::run(|| within(read_file(path, atoms), atom_room))
+}
+
+/// Refuses a spec that would make more atoms than the VM has room for.
+pub(crate) fn within(checked: Checked, atom_room: usize) -> Checked {
+    let fresh = checked.new_atoms.len();
+    if checked.spec.is_none() || fresh <= atom_room {
+        return checked;
+    }
+    Checked {
+        name: checked.name,
+        ..no_room(fresh, atom_room)
+    }
+}
+
+/// A file whose new atoms do not fit the VM.
+pub(crate) fn no_room(fresh: usize, room: usize) -> Checked {
+    let expected = format!("at most {room} (100,000 per VM, none past 80 % of its limit)");
+    broken(
+        Kind::AtomQuota,
+        format!("{fresh} atoms that the VM does not know yet"),
+        expected,
+    )
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, Box<Checked>> {
+    let unreadable = |error: std::io::Error| {
+        Box::new(broken(
+            Kind::Unreadable,
+            error.to_string(),
+            "a file that can be read",
+        ))
+    };
+    let file = fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::with_capacity(2_048);
+    // One byte more than allowed shows that there is more.
+    file.take(limits::FILE_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    Ok(bytes)
+}
+
+/// Reads the specs of all directories in a directory, sorted by name; directories without one are
+/// passed over. Symbolic links are refused, as they are in a commit.
+pub fn read_dir(path: &Path, atoms: &dyn Atoms) -> std::io::Result<Vec<SpecFile>> {
+    let mut dirs = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() || kind.is_symlink() {
+            dirs.push((entry.file_name(), kind.is_symlink()));
+        }
+    }
+    dirs.sort();
+    let specs = dirs.par_iter().with_min_len(16).filter_map(|(name, link)| {
+        let dir = path.join(name);
+        let text = name.to_string_lossy().into_owned();
+        match link {
+            true => linked_dir(&dir, text),
+            false => spec_of(&dir, text, atoms),
+        }
+    });
+    Ok(specs.collect())
+}
+
+/// A link to a file beside the directories means nothing; one to a directory looks like an app.
+fn linked_dir(dir: &Path, name: String) -> Option<SpecFile> {
+    let checked = || broken(Kind::Symlink, "a symbolic link", "a directory");
+    dir.is_dir().then(|| SpecFile {
+        dir: name,
+        file: dir.to_string_lossy().into_owned(),
+        checked: checked(),
+    })
+}
+
+fn spec_of(dir: &Path, name: String, atoms: &dyn Atoms) -> Option<SpecFile> {
+    for candidate in FILE_NAMES {
+        let path = dir.join(candidate);
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        if metadata.is_dir() {
+            continue;
+        }
+        let checked = match metadata.is_file() {
+            true => read_file(&path, atoms),
+            false => broken(
+                Kind::Symlink,
+                "a symbolic link or special file",
+                "a regular file",
+            ),
+        };
+        return Some(SpecFile {
+            dir: name,
+            file: path.to_string_lossy().into_owned(),
+            checked,
+        });
+    }
+    None
+}

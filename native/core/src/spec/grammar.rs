@@ -1,0 +1,295 @@
+//! What names, versions, refs, urls and the like may look like. Git content is hostile: what passes
+//! here can stand in a path, an argument or an url without meaning anything else there.
+
+/// Application names and the like: a lower-case atom of at most 100 characters.
+pub fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    text.len() <= 100
+        && bytes.next().is_some_and(|first| first.is_ascii_lowercase())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'@'))
+        && !matches!(text, "true" | "false" | "undefined" | "null")
+}
+
+/// Module names: an application's, or Elixir's `Elixir.Some.Module`.
+pub fn is_module(text: &str) -> bool {
+    let part = |part: &str| {
+        let mut bytes = part.bytes();
+        bytes
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic())
+            && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'@'))
+    };
+    text.len() <= 200 && text.split('.').all(part)
+}
+
+/// Versions: printable, one word, nothing that a path could read as more than a name.
+pub fn is_version(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    text.len() <= 128
+        && bytes
+            .next()
+            .is_some_and(|first| first.is_ascii_alphanumeric())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"._+~-".contains(&byte))
+        && !text.contains("..")
+}
+
+/// Branches, tags and commits, after `git check-ref-format`.
+pub fn is_ref(text: &str) -> bool {
+    let forbidden = |c: char| c.is_control() || c.is_whitespace() || "~^:?*[\\".contains(c);
+    !text.is_empty()
+        && text.len() <= 250
+        && !text.starts_with(['-', '/', '.'])
+        && !text.ends_with(['/', '.'])
+        && text != "@"
+        && !text.contains("..")
+        && !text.contains("//")
+        && !text.contains("@{")
+        && !text.contains("/.")
+        && !text.split('/').any(|part| part.ends_with(".lock"))
+        && !text.chars().any(forbidden)
+}
+
+/// Where code may come from. Which schemes are allowed on this node is an option that git and
+/// build look at; here stands what can be an url at all.
+pub fn is_url(text: &str) -> bool {
+    if text.is_empty() || text.len() > 2_000 || text.starts_with('-') {
+        return false;
+    }
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return false;
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        return match scheme {
+            "https" | "http" | "ssh" | "git" => has_host(rest),
+            "file" => rest.starts_with('/'),
+            _ => false,
+        };
+    }
+    // A path on the local disk, or user@host:path as scp writes it; `ext::` names a transport helper.
+    text.starts_with('/')
+        || text
+            .split_once(':')
+            .is_some_and(|(host, path)| is_scp(host, path))
+}
+
+fn has_host(rest: &str) -> bool {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    is_host(host) && !user.starts_with('-')
+}
+
+fn is_host(host: &str) -> bool {
+    if let Some(address) = host.strip_prefix('[') {
+        return address.split_once(']').is_some_and(|(address, port)| {
+            address
+                .bytes()
+                .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+                && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+        });
+    }
+    let (name, port) = host
+        .split_once(':')
+        .map_or((host, None), |(name, port)| (name, Some(port)));
+    !name.is_empty()
+        && !name.starts_with('-')
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        && port.is_none_or(is_port)
+}
+
+fn is_port(text: &str) -> bool {
+    text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn is_scp(host: &str, path: &str) -> bool {
+    let (user, name) = host.split_once('@').unwrap_or(("", host));
+    let word = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    // A single letter before the colon is a drive, not a host.
+    name.len() > 1
+        && word(name)
+        && word(user)
+        && !name.starts_with('-')
+        && !user.starts_with('-')
+        && !path.is_empty()
+        && !path.starts_with(['-', ':'])
+}
+
+/// SHA-256 as hexadecimal digits.
+pub fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Content ids of mesh sources: `mcid1-<kind>-blake3-<hex>`.
+pub fn is_mcid(text: &str) -> bool {
+    let mut parts = text.split('-');
+    text.len() <= 200
+        && parts.next() == Some("mcid1")
+        && parts
+            .next()
+            .is_some_and(|kind| !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric()))
+        && parts.next() == Some("blake3")
+        && parts.next().is_some_and(|hash| {
+            hash.len() >= 2 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+        && parts.next().is_none()
+}
+
+/// Text of one line: no control characters.
+pub fn is_line(text: &str) -> bool {
+    text.len() <= 2_000 && !text.chars().any(char::is_control)
+}
+
+/// The known word that a misspelt one most probably means.
+pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let word = word.to_lowercase().replace('-', "_");
+    let limit = (word.chars().count() / 3).clamp(1, 3);
+    known
+        .iter()
+        .map(|candidate| (distance(&word, candidate), *candidate))
+        .filter(|(distance, candidate)| {
+            *distance <= limit || (word.len() > 3 && candidate.starts_with(&word))
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Edits between two words; a swap of neighbours is one (optimal string alignment).
+fn distance(a: &str, b: &str) -> usize {
+    const LONGEST: usize = 64;
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(LONGEST).collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    rows[0] = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let change = usize::from(a[i - 1] != b[j - 1]);
+            let mut best = (rows[i - 1][j - 1] + change)
+                .min(rows[i - 1][j] + 1)
+                .min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_be_paths_or_more_than_one_word() {
+        for name in ["a", "my_app", "app2", "node@host", "camelCase"] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in [
+            "",
+            "App",
+            "../x",
+            "a/b",
+            "a..b",
+            "a b",
+            "a;rm",
+            "-a",
+            "1a",
+            "é",
+            "a\n",
+            "undefined",
+            &"a".repeat(101),
+        ] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn refs_follow_check_ref_format() {
+        for good in [
+            "main",
+            "v1.2.3",
+            "feature/x",
+            "0123456789abcdef0123456789abcdef01234567",
+            "release-1",
+        ] {
+            assert!(is_ref(good), "{good}");
+        }
+        for bad in [
+            "",
+            "-x",
+            "--upload-pack=x",
+            "a..b",
+            "a b",
+            "a\u{7f}",
+            "a~1",
+            "a^",
+            "a:b",
+            "x.lock",
+            "/a",
+            "a/",
+            ".a",
+            "a/.b",
+            "@",
+            "a@{1}",
+            "a\\b",
+            "a*",
+        ] {
+            assert!(!is_ref(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn urls_are_https_ssh_scp_or_local_and_run_nothing() {
+        for good in [
+            "https://github.com/a/b.git",
+            "http://127.0.0.1:8080/a",
+            "ssh://git@host:22/a",
+            "git@github.com:a/b.git",
+            "file:///srv/git/a",
+            "/srv/git/a",
+            "host.example:a/b",
+            "https://[::1]:8080/a",
+        ] {
+            assert!(is_url(good), "{good}");
+        }
+        for bad in [
+            "",
+            "-x",
+            "--upload-pack=touch /tmp/x",
+            "ext::sh -c x",
+            "https://",
+            "ssh://-oProxyCommand=x/y",
+            "-o@h:x",
+            "https://a b/c",
+            "ftp://a/b",
+            "javascript:alert(1)//\n",
+            "https://host\n/x",
+            "fd::17",
+            "a",
+            "C:\\x",
+            "ssh://user@-host/x",
+            "host:-x",
+        ] {
+            assert!(!is_url(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn typos_find_the_key_that_was_meant() {
+        let known = ["name", "version", "description", "depends_on", "isolation"];
+        assert_eq!(nearest("verison", &known), Some("version"));
+        assert_eq!(nearest("depends-on", &known), Some("depends_on"));
+        assert_eq!(nearest("desc", &known), Some("description"));
+        assert_eq!(nearest("Name", &known), Some("name"));
+        assert_eq!(nearest("unrelated", &known), None);
+    }
+}
