@@ -9,6 +9,7 @@
 pub mod beam;
 pub mod digest;
 pub mod git;
+pub mod identicon;
 pub mod plan;
 mod pool;
 pub mod snapshot;

@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 
 use bc_gitops_core::beam;
 use bc_gitops_core::digest::{self, Algorithm};
+use bc_gitops_core::identicon;
 use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, Term};
 
 use crate::atoms;
 use crate::errors::{Failure, binary};
+
+/// `bc_gitops_identicon` gives the digest of what is longer.
+const MAX_IDENTICON_INPUT: usize = 64 * 1024;
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn beam_md5<'a>(env: Env<'a>, path: Binary<'a>) -> Result<Term<'a>, Failure> {
@@ -45,6 +49,26 @@ fn digest_bytes<'a>(env: Env<'a>, algorithm: Term<'a>, bytes: Term<'a>) -> NifRe
         env,
         &digest::of_bytes(decode_algorithm(algorithm)?, &bytes),
     ))
+}
+
+#[rustler::nif]
+fn identicon<'a>(env: Env<'a>, input: Binary<'a>, size: u32) -> NifResult<Term<'a>> {
+    let svg = identicon::svg(short_input(&input)?, size);
+    Ok(binary(env, svg.as_bytes()))
+}
+
+#[rustler::nif]
+fn identicon_uri<'a>(env: Env<'a>, input: Binary<'a>, size: u32) -> NifResult<Term<'a>> {
+    let uri = identicon::data_uri(short_input(&input)?, size);
+    Ok(binary(env, uri.as_bytes()))
+}
+
+/// Hashing more would hold the scheduler for too long.
+fn short_input<'b>(input: &'b Binary<'_>) -> NifResult<&'b [u8]> {
+    if input.len() > MAX_IDENTICON_INPUT {
+        return Err(Error::BadArg);
+    }
+    Ok(input.as_slice())
 }
 
 fn as_path<'a>(path: &'a Binary<'_>) -> &'a Path {
