@@ -1,1 +1,35 @@
-fn main() {}
+//! Runs one command of a build for the VM and leaves none of its processes behind.
+//!
+//! ```text
+//! bc_gitops_runner run  --deadline MS --grace MS --max-output BYTES [--memory BYTES] [--cd DIR] -- PROGRAM ARG…
+//! bc_gitops_runner reap --marker DIR --wait MS
+//! ```
+//! `run` speaks frames of a 4-byte length on its standard output (see [`frame`]) and takes the end
+//! of its standard input as "whoever asked is gone". `reap` ends what a dead VM's builds left.
+#![deny(missing_docs)]
+
+mod args;
+mod frame;
+mod kill;
+#[cfg(target_os = "linux")]
+mod processes;
+mod reap;
+mod spawn;
+mod supervise;
+
+use args::Mode;
+use std::process::ExitCode;
+
+/// The status for arguments that make no sense, as `sysexits.h` has it.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    match args::parse(std::env::args_os().skip(1)) {
+        Ok(Mode::Run(run)) => supervise::run(&run),
+        Ok(Mode::Reap(reap)) => reap::run(&reap),
+        Err(message) => {
+            eprintln!("bc_gitops_runner: {message}");
+            ExitCode::from(USAGE)
+        }
+    }
+}

@@ -1,0 +1,226 @@
+%%% @doc One build from source to store: fetch, detect, build, collect, verify, store. Runs in the
+%%% calling process; what it starts ends with it.
+-module(bc_gitops_build).
+
+-include("bc_gitops.hrl").
+
+-export([run/1, stored/4, base_environment/1]).
+
+-export_type([job/0]).
+
+-type job() :: #{
+    name := atom(),
+    source := #source_spec{},
+    commit := {ok, binary()} | unknown,
+    version := binary() | undefined,
+    options := #{timeout := pos_integer(), _ => _},
+    workspace := binary(),
+    scratch := binary(),
+    log := bc_gitops_build_log:log()
+}.
+
+-define(TAIL_LINES, 30).
+-define(MAX_OUTPUT, 64 * 1024 * 1024).
+
+%% @doc Builds and stores, or finds in the store what turns out to be there already.
+-spec run(job()) -> {ok, bc_gitops_store:build()} | {error, {atom(), map()}}.
+run(#{name := Name, scratch := Scratch, options := #{timeout := Timeout}, log := Log} = Job) ->
+    Started = erlang:monotonic_time(millisecond),
+    Dir = filename:join(unicode:characters_to_list(Scratch), atom_to_list(Name)),
+    Result = steps([fun fetch/1, fun detect/1, fun toolchain/1, fun build_or_find/1],
+                   Job#{dir => Dir, until => Started + Timeout}),
+    Duration = erlang:monotonic_time(millisecond) - Started,
+    bc_gitops_build_log:write(Log, closing_line(Result, Duration)),
+    Result.
+
+steps([Last], Job) ->
+    Last(Job);
+steps([Step | Rest], Job) ->
+    case Step(Job) of
+        {ok, Next} -> steps(Rest, Next);
+        {error, _} = Error -> Error
+    end.
+
+closing_line({ok, #{key := Key}}, Duration) ->
+    io_lib:format("== ready after ~b ms: ~s~n", [Duration, Key]);
+closing_line({error, {Kind, _}}, Duration) ->
+    io_lib:format("== failed after ~b ms: ~s~n", [Duration, Kind]).
+
+fetch(#{name := Name, source := Source, commit := Known, dir := Dir, options := Options} = Job) ->
+    write(Job, "== fetching ~ts~n", [case Known of {ok, Id} -> Id; unknown -> Source#source_spec.ref end]),
+    Timed = Options#{timeout => left(Job)},
+    case bc_gitops_fetch:checkout(Name, Source, Known, unicode:characters_to_binary(Dir), Timed) of
+        {ok, Commit} ->
+            %% A committed output directory is not output of this build.
+            ok = bc_gitops_tree:remove(filename:join(Dir, "_build")),
+            {ok, Job#{revision => Commit}};
+        {error, _} = Error ->
+            Error
+    end.
+
+detect(#{dir := Dir, name := Name} = Job) ->
+    case bc_gitops_build_tool:detect(Dir) of
+        {ok, Tool} -> {ok, Job#{tool => Tool}};
+        {error, unknown} ->
+            {error, {unknown_project, #{app => Name, message =>
+                <<"no rebar.config, src/*.app.src, mix.exs or Makefile with erlang.mk in the repository">>}}}
+    end.
+
+toolchain(#{tool := Tool, scratch := Scratch} = Job) ->
+    case bc_gitops_toolchain:identity(Tool, base_environment(Scratch)) of
+        {ok, Identity} ->
+            case bc_gitops_toolchain:loadable(Identity) of
+                ok -> {ok, Job#{toolchain => maps:get(text, Identity)}};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end.
+
+build_or_find(#{name := Name, revision := Revision, workspace := Workspace, version := Version} = Job) ->
+    case stored(Workspace, Name, Revision, Version) of
+        {ok, Build} -> {ok, Build};
+        {error, not_found} -> build(Job)
+    end.
+
+%% @doc A build of this revision by the tools that are here now; where its tool is missing, one that
+%% this VM can run.
+-spec stored(Workspace :: binary(), atom(), Revision :: binary(), Version :: binary() | undefined) ->
+    {ok, bc_gitops_store:build()} | {error, not_found}.
+stored(Workspace, Name, Revision, Version) ->
+    Builds = [Build || #{version := V} = Build <- bc_gitops_store:find(Workspace, Name, Revision),
+                       Version =:= undefined orelse V =:= Version, is_current(Workspace, Build)],
+    case Builds of
+        [#{key := Key} = Build | _] ->
+            bc_gitops_store:touch(Workspace, Key),
+            {ok, Build};
+        [] ->
+            {error, not_found}
+    end.
+
+is_current(Workspace, #{tool := Tool, toolchain := Toolchain, otp := Otp} = Build) ->
+    Home = filename:join(Workspace, <<"cache">>),
+    Fits = case bc_gitops_toolchain:identity(bc_gitops_build_tool:module(Tool),
+                                             base_environment(Home)) of
+        {ok, #{text := Text}} -> Text =:= Toolchain;
+        {error, _} -> Otp =:= list_to_binary(erlang:system_info(otp_release))
+    end,
+    Fits andalso bc_gitops_store:intact(Build).
+
+build(Job) ->
+    steps([fun compile/1, fun collect/1, fun verify/1, fun store/1], Job).
+
+compile(#{tool := Tool, name := Name, dir := Dir, workspace := Workspace, scratch := Scratch} = Job) ->
+    Context = #{app => Name, dir => Dir, caches => unicode:characters_to_list(caches(Workspace))},
+    Environment = base_environment(Scratch) ++ Tool:environment(Context),
+    Phased = Job#{context => Context, env => Environment},
+    run_phases([deps, build], Tool:steps(Context), Phased).
+
+run_phases([], _Steps, Job) ->
+    {ok, Job};
+run_phases([Phase | Rest], Steps, #{name := Name, tool := Tool} = Job) ->
+    Metadata = #{app => Name, tool => Tool:name()},
+    Mine = [Step || #{phase := P} = Step <- Steps, P =:= Phase],
+    Run = fun() -> run_commands(Mine, Job) end,
+    Result = case Mine of
+        [] -> ok;
+        _ -> bc_gitops_build_event:span(Phase, Metadata, Run)
+    end,
+    case Result of
+        ok -> run_phases(Rest, Steps, Job);
+        {error, _} = Error -> Error
+    end.
+
+run_commands([], _Job) ->
+    ok;
+run_commands([Step | Rest], Job) ->
+    case run_command(Step, Job) of
+        ok -> run_commands(Rest, Job);
+        {error, _} = Error -> Error
+    end.
+
+run_command(#{phase := Phase, program := Program, args := Args}, #{dir := Dir, env := Env, log := Log} = Job) ->
+    Line = bc_gitops_command:describe(Program, Args),
+    write(Job, "== ~ts~n", [Line]),
+    Command = #{
+        program => Program, args => Args, cd => Dir, env => Env,
+        timeout => left(Job), max_output => ?MAX_OUTPUT, memory => bc_gitops_build_config:memory(),
+        keep_output => false,
+        on_output => fun(Output) -> bc_gitops_build_log:write(Log, Output) end
+    },
+    case bc_gitops_command:run(Command) of
+        {ok, _} -> ok;
+        {error, {Kind, Details}} -> {error, failure(Kind, Details#{command => Line}, Phase, Job)}
+    end.
+
+%% A program that ends badly fails each time; a dependency that does not come may come next time.
+failure(Kind, Details, Phase, #{name := Name, tool := Tool, log := Log}) ->
+    Class = case {Kind, Phase} of
+        {K, deps} when K =:= exit_status; K =:= signal -> deps_failed;
+        {K, build} when K =:= exit_status; K =:= signal -> build_failed;
+        _ -> Kind
+    end,
+    Message = unicode:characters_to_binary(bc_gitops_command:format_error({Kind, Details})),
+    {Class, Details#{app => Name, tool => Tool:name(), phase => Phase, message => Message,
+                     output => bc_gitops_build_log:tail(Log, ?TAIL_LINES)}}.
+
+collect(#{tool := Tool, context := Context, scratch := Scratch} = Job) ->
+    Out = filename:join(unicode:characters_to_list(Scratch), "out"),
+    case bc_gitops_build_output:collect(Tool, Context, Out) of
+        {ok, Apps} -> {ok, Job#{out => Out, apps => Apps}};
+        {error, _} = Error -> Error
+    end.
+
+verify(#{name := Name, version := Wanted, apps := Apps, out := Out, workspace := Workspace,
+         revision := Revision, toolchain := Toolchain} = Job) ->
+    [Version] = [V || #{name := N, version := V} <- Apps, N =:= Name],
+    Key = bc_gitops_store:key(Name, Revision, <<Toolchain/binary, 0, Version/binary>>),
+    Target = unicode:characters_to_list(bc_gitops_store:path(Workspace, Key)),
+    case Wanted =:= undefined orelse Wanted =:= Version of
+        true -> with_libs(bc_gitops_build_app:libs(Apps, Out, Target), Job#{key => Key, built => Version});
+        false -> {error, {version_mismatch, #{app => Name, spec => Wanted, built => Version,
+            message => <<"the spec says ", Wanted/binary, ", the .app file says ", Version/binary>>}}}
+    end.
+
+with_libs({error, _} = Error, _Job) ->
+    Error;
+with_libs({ok, Libs}, #{apps := Apps, toolchain := Toolchain} = Job) ->
+    case bc_gitops_build_elixir:libs(Apps, Toolchain, maps:with([workspace, scratch, env], Job)) of
+        {ok, none} -> {ok, Job#{libs => Libs, needs => []}};
+        {ok, {Key, Elixir}} -> {ok, Job#{libs => Elixir ++ Libs, needs => [Key]}};
+        {error, _} = Error -> Error
+    end.
+
+store(#{name := Name, key := Key, libs := Libs, tool := Tool, out := Out, workspace := Workspace} = Job) ->
+    [Path] = [P || #{name := N, path := P} <- Libs, N =:= Name],
+    Build = #{
+        key => Key, app => Name, version => maps:get(built, Job), revision => maps:get(revision, Job),
+        tool => Tool:name(), toolchain => maps:get(toolchain, Job),
+        otp => list_to_binary(erlang:system_info(otp_release)),
+        path => Path, libs => Libs, needs => maps:get(needs, Job)
+    },
+    bc_gitops_store:publish(Workspace, Out, Key, Build).
+
+%% @doc The environment of everything that a build runs: a home, a temporary directory and caches of
+%% its own. The caches are shared by all builds of a workspace.
+-spec base_environment(Scratch :: binary()) -> [{string(), file:filename_all()}].
+base_environment(Scratch) ->
+    Home = filename:join(Scratch, <<"home">>),
+    Tmp = filename:join(Scratch, <<"tmp">>),
+    %% Where the disk takes no directory the command fails and says so.
+    _ = [filelib:ensure_path(Dir) || Dir <- [Home, Tmp]],
+    [
+        bc_gitops_scratch:marker(Scratch),
+        {"HOME", Home}, {"TMPDIR", Tmp}, {"TERM", "dumb"},
+        {"ERL_COMPILER_OPTIONS", "[deterministic]"},
+        {"GIT_TERMINAL_PROMPT", "0"}, {"GIT_SSH_COMMAND", "ssh -oBatchMode=yes"}
+    ].
+
+caches(Workspace) ->
+    filename:join(Workspace, <<"cache">>).
+
+left(#{until := Until}) ->
+    max(1, Until - erlang:monotonic_time(millisecond)).
+
+write(#{log := Log}, Format, Args) ->
+    bc_gitops_build_log:write(Log, unicode:characters_to_binary(io_lib:format(Format, Args))).

@@ -1,0 +1,32 @@
+%%% @doc The events of this room: how long fetching, dependencies and building took, and how it ended.
+-module(bc_gitops_build_event).
+
+-include("bc_gitops.hrl").
+
+-export([span/3]).
+
+%% @doc Runs Fun between the start and the stop event of What. The stop event tells the duration (in
+%% native units), the status and, of an error, its kind.
+-spec span(git_clone | deps | build, map(), fun(() -> Result)) -> Result
+    when Result :: ok | {ok, term()} | {error, term()}.
+span(What, Metadata, Fun) ->
+    {Start, Stop} = names(What),
+    Began = erlang:monotonic_time(),
+    execute(Start, #{system_time => erlang:system_time()}, Metadata),
+    Result = Fun(),
+    Duration = erlang:monotonic_time() - Began,
+    execute(Stop, #{duration => Duration}, maps:merge(Metadata, outcome(Result))),
+    Result.
+
+names(git_clone) -> {?TELEMETRY_GIT_CLONE_START, ?TELEMETRY_GIT_CLONE_STOP};
+names(deps) -> {?TELEMETRY_DEPS_START, ?TELEMETRY_DEPS_STOP};
+names(build) -> {?TELEMETRY_BUILD_START, ?TELEMETRY_BUILD_STOP}.
+
+outcome({error, {Kind, _}}) -> #{status => error, error => Kind};
+outcome(_) -> #{status => ok}.
+
+execute(Event, Measurements, Metadata) ->
+    case code:ensure_loaded(bc_gitops_telemetry) of
+        {module, Module} -> Module:execute(Event, Measurements, Metadata);
+        {error, _} -> ok
+    end.

@@ -1,0 +1,58 @@
+%%% @doc Builds with rebar3. A project that is also one of mix is built with rebar3 when its sources
+%%% are Erlang: that is what its package on Hex would be built with.
+-module(bc_gitops_build_rebar3).
+-behaviour(bc_gitops_build_tool).
+
+-export([name/0, detect/1, programs/0, version/0, environment/1, steps/1, output/1, members/1]).
+
+-spec name() -> rebar3.
+name() -> rebar3.
+
+-spec detect(file:filename()) -> boolean().
+detect(Dir) ->
+    Configured = any(Dir, ["rebar.config", "rebar.config.script"]),
+    Erlang = any(Dir, ["src/*.app.src", "src/*.app.src.script", "apps/*/src/*.app.src",
+                       "lib/*/src/*.app.src"]),
+    Others = any(Dir, ["mix.exs", "erlang.mk"]),
+    (Configured andalso (Erlang orelse not any(Dir, ["mix.exs"])))
+        orelse (Erlang andalso not Others).
+
+-spec programs() -> [{string(), string()}].
+programs() -> [{"rebar3", "rebar3"}, {"escript", "erlang-nox"}].
+
+-spec version() -> {string(), [string()]}.
+version() -> {"rebar3", ["version"]}.
+
+-spec environment(bc_gitops_build_tool:context()) -> [{string(), string()}].
+environment(#{caches := Caches}) ->
+    [{"REBAR_CACHE_DIR", filename:join(Caches, "rebar3")}, {"REBAR_COLOR", "none"}].
+
+-spec steps(bc_gitops_build_tool:context()) -> [bc_gitops_build_tool:step()].
+steps(#{dir := Dir}) ->
+    Deps = [#{phase => deps, program => "rebar3", args => ["get-deps"]} || has_dependencies(Dir)],
+    Deps ++ [#{phase => build, program => "rebar3", args => ["compile"]}].
+
+%% The lock file of a project without dependencies is "[].".
+has_dependencies(Dir) ->
+    case file:read_file(filename:join(Dir, "rebar.lock")) of
+        {ok, Lock} -> string:trim(Lock) =/= <<"[].">>;
+        {error, _} -> is_mentioned(filename:join(Dir, "rebar.config"))
+    end.
+
+is_mentioned(File) ->
+    case file:read_file(File) of
+        {ok, Text} -> re:run(Text, "\\{\\s*deps\\s*,\\s*\\[\\s*[^\\s\\]]") =/= nomatch;
+        {error, _} -> false
+    end.
+
+-spec output(bc_gitops_build_tool:context()) -> [file:filename()].
+output(#{dir := Dir}) ->
+    [filename:join(Dir, Lib) || Lib <- filelib:wildcard("_build/default/{lib,checkouts}/*", Dir)].
+
+-spec members(bc_gitops_build_tool:context()) -> [file:filename()].
+members(#{dir := Dir}) ->
+    [filename:dirname(filename:dirname(File))
+     || File <- filelib:wildcard("{apps,lib}/*/src/*.app.src", Dir)].
+
+any(Dir, Patterns) ->
+    lists:any(fun(Pattern) -> filelib:wildcard(Pattern, Dir) =/= [] end, Patterns).

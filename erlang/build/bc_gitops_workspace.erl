@@ -1,0 +1,245 @@
+%%% @doc Applications from their sources, ready to run: fetched, built, verified and kept in a store.
+%%%
+%%% A build is known by its source's commit and the toolchain: what was built once is only looked up
+%%% afterwards, without network. Files of a build never change. The functions of the first group work
+%%% in the calling process: when it dies, what they started ends. No reconciler is needed.
+-module(bc_gitops_workspace).
+
+-include("bc_gitops.hrl").
+
+-export([prepare/3, prepared/2, lookup/1, in_use/2, released/2, build_log/1, child_specs/0]).
+%% What callers of 0.7 know
+-export([init/0, init/1, fetch_package/2, remove_package/1, delete_package/1, cleanup/0]).
+-export([get_package_path/1, get_ebin_paths/1, add_code_path/1, purge_package_modules/1]).
+-export([detect_project_type/1]).
+
+-export_type([build/0, options/0]).
+
+-type build() :: bc_gitops_store:build().
+-type options() :: #{
+    version => binary(),        % what the `.app' file must say
+    timeout => pos_integer(),   % milliseconds, for everything
+    commit => binary(),         % what the source's ref means, as somebody found out already
+    allow_local => boolean()    % sources on the local disk, instead of what is configured
+}.
+
+%% Removing what a killed build left takes as long as its runner may take.
+-define(SHUTDOWN, 30000).
+
+%% @doc Fetches, builds, verifies and stores an application, or finds that this was done before.
+-spec prepare(atom(), #source_spec{}, options()) -> {ok, build()} | {error, {Kind :: atom(), Details :: map()}}.
+prepare(Name, #source_spec{} = Source, Options) ->
+    Timeout = maps:get(timeout, Options, bc_gitops_build_config:build_timeout()),
+    Until = erlang:monotonic_time(millisecond) + Timeout,
+    case check_name(Name) of
+        ok -> resolve(Name, Source, Options#{timeout => Timeout}, Until);
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The last successful `prepare/3' of exactly this name and source.
+-spec prepared(atom(), #source_spec{}) -> {ok, build()} | {error, not_found}.
+prepared(Name, #source_spec{} = Source) ->
+    find({prepared, Name, Source}).
+
+%% @doc A build by its key.
+-spec lookup(Key :: binary()) -> {ok, build()} | {error, not_found}.
+lookup(Key) ->
+    ok = bc_gitops_workspace_server:ensure(),
+    bc_gitops_store:lookup(bc_gitops_workspace_server:root(), Key).
+
+%% @doc Keeps a build in the store as long as Owner has not said `released/2'.
+-spec in_use(Key :: binary(), Owner :: atom()) -> ok.
+in_use(Key, Owner) ->
+    ok = bc_gitops_workspace_server:ensure(),
+    true = ets:insert(bc_gitops_workspace_server:table(), {{in_use, Key, Owner}}),
+    ok.
+
+%% @doc Ends what `in_use/2' began.
+-spec released(Key :: binary(), Owner :: atom()) -> ok.
+released(Key, Owner) ->
+    ok = bc_gitops_workspace_server:ensure(),
+    true = ets:delete(bc_gitops_workspace_server:table(), {in_use, Key, Owner}),
+    ok.
+
+%% @doc What the last builds of an application printed, the newest last.
+-spec build_log(atom()) -> {ok, binary()} | {error, not_found}.
+build_log(Name) ->
+    bc_gitops_build_log:read(Name).
+
+%% @doc For the supervisor of the application.
+-spec child_specs() -> [supervisor:child_spec()].
+child_specs() ->
+    [#{id => ?MODULE, start => {bc_gitops_workspace_server, start_link, []}, shutdown => ?SHUTDOWN}].
+
+%% @doc Prepares the configured workspace.
+-spec init() -> ok | {error, term()}.
+init() ->
+    case bc_gitops_workspace_server:ensure() of
+        ok -> bc_gitops_workspace_server:set_root(bc_gitops_build_config:workspace_path());
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Prepares and uses the workspace at Path.
+-spec init(file:filename_all()) -> ok | {error, term()}.
+init(Path) ->
+    case bc_gitops_workspace_server:ensure() of
+        ok -> bc_gitops_workspace_server:set_root(unicode:characters_to_binary(filename:absname(Path)));
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Fetches and builds; answers the directory of the application.
+-spec fetch_package(atom(), #source_spec{}) -> {ok, file:filename()} | {error, term()}.
+fetch_package(Name, Source) ->
+    case prepare(Name, Source, #{}) of
+        {ok, #{path := Path}} -> {ok, unicode:characters_to_list(Path)};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The directory of an application that was fetched.
+-spec get_package_path(atom()) -> {ok, file:filename()} | {error, not_found}.
+get_package_path(Name) ->
+    case find({latest, Name}) of
+        {ok, #{path := Path}} -> {ok, unicode:characters_to_list(Path)};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The `ebin' directories of an application that was fetched and of its dependencies.
+-spec get_ebin_paths(atom()) -> [file:filename()].
+get_ebin_paths(Name) ->
+    case find({latest, Name}) of
+        {ok, #{libs := Libs}} ->
+            [unicode:characters_to_list(filename:join(Path, <<"ebin">>)) || #{path := Path} <- Libs];
+        {error, not_found} ->
+            []
+    end.
+
+%% @doc Adds a directory of beams, or the `ebin' of an application's directory, at the end of the code
+%% path: the host's own code wins.
+-spec add_code_path(file:filename_all()) -> ok | {error, bad_directory}.
+add_code_path(Path) ->
+    Dir = unicode:characters_to_list(Path),
+    Ebin = filename:join(Dir, "ebin"),
+    case code:add_pathz(case filelib:is_dir(Ebin) of true -> Ebin; false -> Dir end) of
+        true -> ok;
+        {error, bad_directory} = Error -> Error
+    end.
+
+%% @doc Takes the modules that were loaded from an application's build out of the VM. Processes that
+%% run old code of them are ended.
+-spec purge_package_modules(atom()) -> ok.
+purge_package_modules(Name) ->
+    Ebins = get_ebin_paths(Name),
+    Loaded = [Module || {Module, File} <- code:all_loaded(), is_list(File),
+                        lists:member(filename:dirname(File), Ebins)],
+    lists:foreach(fun(Module) ->
+        _ = code:purge(Module),
+        true = code:delete(Module),
+        _ = code:purge(Module)
+    end, Loaded).
+
+%% @doc Takes an application's modules and code paths out of the VM and drops its builds.
+-spec remove_package(atom()) -> ok | {error, term()}.
+remove_package(Name) ->
+    ok = purge_package_modules(Name),
+    lists:foreach(fun(Ebin) -> _ = code:del_path(Ebin) end, get_ebin_paths(Name)),
+    delete_package(Name).
+
+%% @doc Drops the name and those of its builds that are not in use.
+-spec delete_package(atom()) -> ok | {error, term()}.
+delete_package(Name) ->
+    case check_name(Name) of
+        ok ->
+            bc_gitops_workspace_cleaner:forget(Name),
+            bc_gitops_workspace_cleaner:delete_unused(fun(#{app := App}) -> App =:= Name end);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc Drops all names and every build that is not in use.
+-spec cleanup() -> ok | {error, term()}.
+cleanup() ->
+    bc_gitops_workspace_cleaner:forget('_'),
+    bc_gitops_workspace_cleaner:delete_unused(fun(_) -> true end).
+
+%% @doc Which build tool a directory is for.
+-spec detect_project_type(file:filename_all()) -> bc_gitops_build_tool:tool() | unknown.
+detect_project_type(Dir) ->
+    case bc_gitops_build_tool:detect(unicode:characters_to_list(Dir)) of
+        {ok, Tool} -> Tool:name();
+        {error, unknown} -> unknown
+    end.
+
+check_name(Name) when is_atom(Name) ->
+    case bc_gitops_build_app:is_name(atom_to_list(Name)) of
+        true -> bc_gitops_workspace_server:ensure();
+        false -> {error, {bad_name, #{name => Name, message =>
+            <<"an application's name is a lower case letter and letters, digits, _ and @">>}}}
+    end;
+check_name(Name) ->
+    {error, {bad_name, #{name => Name, message => <<"an application's name is an atom">>}}}.
+
+resolve(Name, Source, Options, Until) ->
+    case bc_gitops_fetch:resolve(Source, Options) of
+        {error, _} = Error -> Error;
+        Known -> find_or_build(Name, Source, Known, Options, Until)
+    end.
+
+find_or_build(Name, Source, Known, Options, Until) ->
+    case stored(Name, Known, Options) of
+        {ok, Build} -> remember(Name, Source, Build);
+        {error, not_found} ->
+            What = case Known of
+                {ok, Commit} -> Commit;
+                unknown -> Source
+            end,
+            bc_gitops_workspace_server:with({source, {Name, What}}, Until, fun() ->
+                build_alone(Name, Source, Known, Options, Until)
+            end)
+    end.
+
+%% Somebody may have built it while this process waited.
+build_alone(Name, Source, Known, Options, Until) ->
+    case stored(Name, Known, Options) of
+        {ok, Build} -> remember(Name, Source, Build);
+        {error, not_found} ->
+            bc_gitops_workspace_server:with(slot, Until, fun() ->
+                bc_gitops_workspace_server:with_scratch(fun(Scratch) ->
+                    build(Name, Source, Known, Options, Until, Scratch)
+                end)
+            end)
+    end.
+
+build(Name, #source_spec{ref = Ref} = Source, Known, Options, Until, Scratch) ->
+    Title = io_lib:format("== ~s ~ts", [Name, case Ref of undefined -> <<>>; _ -> Ref end]),
+    Left = max(1, Until - erlang:monotonic_time(millisecond)),
+    Job = #{
+        name => Name, source => Source, commit => Known, version => maps:get(version, Options, undefined),
+        options => Options#{timeout => Left}, workspace => bc_gitops_workspace_server:root(),
+        scratch => Scratch, log => bc_gitops_build_log:open(Name, unicode:characters_to_binary(Title))
+    },
+    case bc_gitops_build:run(Job) of
+        {ok, Build} ->
+            {ok, _} = Done = remember(Name, Source, Build),
+            ok = bc_gitops_workspace_cleaner:prune(Name),
+            Done;
+        {error, _} = Error ->
+            Error
+    end.
+
+stored(_Name, unknown, _Options) ->
+    {error, not_found};
+stored(Name, {ok, Commit}, Options) ->
+    Version = maps:get(version, Options, undefined),
+    bc_gitops_build:stored(bc_gitops_workspace_server:root(), Name, Commit, Version).
+
+remember(Name, Source, Build) ->
+    true = ets:insert(bc_gitops_workspace_server:table(),
+                      [{{prepared, Name, Source}, Build}, {{latest, Name}, Build}]),
+    {ok, Build}.
+
+find(Key) ->
+    ok = bc_gitops_workspace_server:ensure(),
+    case ets:lookup(bc_gitops_workspace_server:table(), Key) of
+        [{_, Build}] -> {ok, Build};
+        [] -> {error, not_found}
+    end.

@@ -1,0 +1,138 @@
+//! The command line. Only bc_gitops itself calls this program, so every flag is required in full.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What to do.
+#[derive(Debug)]
+pub enum Mode {
+    /// Run a command.
+    Run(Run),
+    /// End the processes that a dead run left.
+    Reap(Reap),
+}
+
+/// A command and its limits.
+#[derive(Debug)]
+pub struct Run {
+    /// The whole run may take this long.
+    pub deadline: Duration,
+    /// From TERM to KILL.
+    pub grace: Duration,
+    /// Output past this ends the run.
+    pub max_output: u64,
+    /// Limit of each process's address space in bytes.
+    pub memory: Option<u64>,
+    /// Where the command runs.
+    pub cd: Option<PathBuf>,
+    /// Absolute path of the program.
+    pub program: OsString,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+}
+
+/// Whose processes to end.
+#[derive(Debug)]
+pub struct Reap {
+    /// A scratch directory: processes whose environment or working directory is in it.
+    pub marker: PathBuf,
+    /// How long runners may take to end by themselves.
+    pub wait: Duration,
+}
+
+/// Reads the arguments after the program's name.
+pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Mode, String> {
+    match args.next().as_ref().and_then(|mode| mode.to_str()) {
+        Some("run") => parse_run(args).map(Mode::Run),
+        Some("reap") => parse_reap(args).map(Mode::Reap),
+        _ => Err("expected run or reap".into()),
+    }
+}
+
+fn parse_run(mut args: impl Iterator<Item = OsString>) -> Result<Run, String> {
+    let (mut deadline, mut grace, mut max_output, mut memory, mut cd) =
+        (None, None, None, None, None);
+    while let Some(flag) = args.next() {
+        match flag.to_str() {
+            Some("--deadline") => deadline = Some(number(&mut args)?),
+            Some("--grace") => grace = Some(number(&mut args)?),
+            Some("--max-output") => max_output = Some(number(&mut args)?),
+            Some("--memory") => memory = Some(number(&mut args)?),
+            Some("--cd") => cd = Some(PathBuf::from(value(&mut args)?)),
+            Some("--") => {
+                return Ok(Run {
+                    deadline: Duration::from_millis(deadline.ok_or("no --deadline")?),
+                    grace: Duration::from_millis(grace.ok_or("no --grace")?),
+                    max_output: max_output.ok_or("no --max-output")?,
+                    memory,
+                    cd,
+                    program: args.next().ok_or("no program")?,
+                    args: args.collect(),
+                });
+            }
+            _ => return Err(format!("unknown argument {flag:?}")),
+        }
+    }
+    Err("no -- before the program".into())
+}
+
+fn parse_reap(mut args: impl Iterator<Item = OsString>) -> Result<Reap, String> {
+    let (mut marker, mut wait) = (None, None);
+    while let Some(flag) = args.next() {
+        match flag.to_str() {
+            Some("--marker") => marker = Some(PathBuf::from(value(&mut args)?)),
+            Some("--wait") => wait = Some(number(&mut args)?),
+            _ => return Err(format!("unknown argument {flag:?}")),
+        }
+    }
+    let marker = marker.ok_or("no --marker")?;
+    if !marker.is_absolute() || marker.components().count() < 3 {
+        return Err("--marker must be an absolute directory below another".into());
+    }
+    let wait = Duration::from_millis(wait.ok_or("no --wait")?);
+    Ok(Reap { marker, wait })
+}
+
+fn value(args: &mut impl Iterator<Item = OsString>) -> Result<OsString, String> {
+    args.next().ok_or_else(|| "a value is missing".into())
+}
+
+fn number(args: &mut impl Iterator<Item = OsString>) -> Result<u64, String> {
+    let text = value(args)?;
+    let number = text.to_str().and_then(|digits| digits.parse().ok());
+    number.ok_or_else(|| format!("{text:?} is not a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(line: &str) -> Result<Mode, String> {
+        parse(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn a_command_is_what_follows_the_two_dashes() {
+        let line = "run --deadline 1 --grace 2 --max-output 3 --cd /tmp -- /bin/sh -c --grace";
+        let Ok(Mode::Run(run)) = parse_words(line) else {
+            panic!("not parsed");
+        };
+        assert_eq!(run.program, "/bin/sh");
+        assert_eq!(run.args, ["-c", "--grace"]);
+        assert_eq!(run.grace, Duration::from_millis(2));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            "",
+            "run",
+            "run --deadline x -- a",
+            "reap --marker / --wait 1",
+            "reap",
+        ] {
+            assert!(parse_words(line).is_err(), "{line}");
+        }
+    }
+}
