@@ -178,7 +178,7 @@ verify(#{name := Name, version := Wanted, apps := Apps, out := Out, workspace :=
     Target = unicode:characters_to_list(bc_gitops_store:path(Workspace, Key)),
     case Wanted =:= undefined orelse Wanted =:= Version of
         true -> with_libs(bc_gitops_build_app:libs(Apps, Out, Target), Job#{key => Key, built => Version});
-        false -> {error, {version_mismatch, #{app => Name, spec => Wanted, built => Version,
+        false -> {error, {version_mismatch, #{name => Name, spec => Wanted, app => Version,
             message => <<"the spec says ", Wanted/binary, ", the .app file says ", Version/binary>>}}}
     end.
 
