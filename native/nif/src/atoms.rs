@@ -151,7 +151,6 @@ rustler::atoms! {
     health_spec,
     vm_config,
     env,
-    name,
     problems,
     line,
     column,
