@@ -28,7 +28,7 @@ follow(Repo, Branch, Dir) ->
         {ok, _} ->
             listen(undefined);
         {error, Reason} ->
-            say("cannot start: ~0tp", [Reason]),
+            say("cannot start: ~ts", [bc_gitops:format_error(Reason)]),
             halt(1)
     end.
 
@@ -61,21 +61,19 @@ listen(Last) ->
     end.
 
 status_line({ok, #{status := Status, last_commit := Commit, app_count := Count} = Map}) ->
-    Healthy = maps:get(healthy_count, Map, 0),
-    io_lib:format("~ts at ~ts, ~b of ~b applications healthy~ts",
-                  [Status, short(Commit), Healthy, Count, problems(Status)]);
-status_line(Other) ->
-    io_lib:format("~0tp", [Other]).
+    #{healthy_count := Healthy} = Map,
+    Head = io_lib:format("~ts at ~ts, ~b of ~b applications healthy",
+                         [Status, short(Commit), Healthy, Count]),
+    [Head | [["\n          ", Problem] || Problem <- problems(Map)]];
+status_line({error, Reason}) ->
+    bc_gitops:format_error(Reason).
 
-%% What is wrong with the repository itself; what is wrong with one application has its own line.
-problems(Status) when Status =:= error; Status =:= degraded ->
-    case bc_gitops:status() of
-        {ok, #{errors := [_ | _] = Errors}} -> [["\n          ", text(Error)] || Error <- Errors];
-        {ok, #{error := Error}} when Error =/= undefined -> ["\n          ", text(Error)];
-        _ -> ""
-    end;
-problems(_) ->
-    "".
+%% What is wrong with the repository; what is wrong with an application has its own line.
+problems(#{last_error := LastError, spec_errors := SpecErrors, refused := Refused}) ->
+    [bc_gitops:format_error(LastError) || LastError =/= undefined] ++
+        [Message || #{problems := Problems} <- SpecErrors, #{message := Message} <- Problems] ++
+        [io_lib:format("not removed, since that would be all of them: ~0tp", [Names])
+         || #{names := Names} <- [Refused]].
 
 event([build, start], _, #{app := App} = Meta) ->
     say("  building ~ts with ~ts", [App, maps:get(tool, Meta, "its build tool")]);
@@ -91,14 +89,13 @@ event([Action, start], _, #{app := App}) ->
 event([Action, stop], Measured, #{app := App, result := Result}) ->
     case is_success(Result) of
         true -> say("  ~ts ~ts~ts", [done(Action), App, took(Measured)]);
-        false -> say("  ~ts ~ts failed~ts: ~ts", [doing(Action), App, took(Measured), text(Result)])
+        false -> say("  ~ts ~ts failed~ts: ~ts", [doing(Action), App, took(Measured), reason(Result)])
     end;
 event(Event, _, Metadata) ->
     say("  ~0tp ~0tp", [Event, Metadata]).
 
-is_success(ok) -> true;
-is_success({ok, _}) -> true;
-is_success(_) -> false.
+is_success({error, _}) -> false;
+is_success(_) -> true.
 
 build_output(App) ->
     case bc_gitops:build_log(App) of
@@ -126,10 +123,7 @@ took(#{duration := Native}) ->
 took(_) ->
     "".
 
-text(#{message := Message}) -> Message;
-text(Text) when is_binary(Text) -> Text;
-text({error, Reason}) -> text(Reason);
-text(Term) -> io_lib:format("~0tp", [Term]).
+reason({error, Reason}) -> bc_gitops:format_error(Reason).
 
 short(<<Short:7/binary, _/binary>>) -> Short;
 short(_) -> "no commit yet".
