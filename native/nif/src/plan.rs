@@ -1,18 +1,15 @@
-//! The plan: desired and current state as terms, the plan as a map.
-//!
-//! Terms are read where they lie: names stay atoms, versions and fingerprints stay in their binaries.
+//! The plan: desired and current state in, a map out.
 
-use std::collections::HashSet;
+mod input;
 
 use bc_gitops_core::plan::{
-    Action, ActionKind, BlockReason, Broken, Current, Desired, Isolation, Notes, Options, Plan,
-    Reason, Refusal, RefusalReason, plan as make_plan,
+    Action, ActionKind, BlockReason, Plan, Reason, Refusal, RefusalReason, plan as make_plan,
 };
-use rustler::types::tuple::get_tuple;
-use rustler::{Atom, Binary, Encoder, Env, Error, ListIterator, NifResult, Term};
+use rustler::{Atom, Encoder, Env, NifResult, ResourceArc, Term};
 
 use crate::atoms;
 use crate::errors::binary;
+use crate::spec::SnapshotResource;
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn plan<'a>(
@@ -21,161 +18,15 @@ fn plan<'a>(
     current: Term<'a>,
     options: Term<'a>,
 ) -> NifResult<(Atom, Term<'a>)> {
-    let desired = decode_list(desired, decode_desired)?;
-    let current = decode_list(current, decode_current)?;
-    let options = decode_options(env, options)?;
+    let snapshot: Option<ResourceArc<SnapshotResource>> = desired.decode().ok();
+    let mut options = input::options(env, options)?;
+    let desired = match &snapshot {
+        Some(snapshot) => input::snapshot(env, &snapshot.0, &mut options)?,
+        None => input::desired(desired)?,
+    };
+    let current = input::current(current)?;
     let plan = make_plan(&desired, &current, &options);
     Ok((atoms::ok(), encode_plan(env, &plan)?))
-}
-
-fn decode_list<'a, T>(
-    term: Term<'a>,
-    decode: impl Fn(Term<'a>) -> NifResult<T>,
-) -> NifResult<Vec<T>> {
-    let mut items = Vec::with_capacity(term.list_length()?);
-    for item in term.decode::<ListIterator>()? {
-        items.push(decode(item)?);
-    }
-    Ok(items)
-}
-
-fn decode_desired<'a>(term: Term<'a>) -> NifResult<Desired<'a, Atom>> {
-    let fields = get_tuple(term)?;
-    let [name, dir, version, source, env, isolation, depends_on] = fields[..] else {
-        return Err(Error::BadArg);
-    };
-    Ok(Desired {
-        name: name.decode()?,
-        dir: decode_bytes(dir)?,
-        version: decode_bytes(version)?,
-        source: decode_bytes(source)?,
-        env: decode_bytes(env)?,
-        isolation: decode_isolation(isolation)?,
-        depends_on: decode_atoms(depends_on)?,
-    })
-}
-
-fn decode_current<'a>(term: Term<'a>) -> NifResult<Current<'a, Atom>> {
-    let fields = get_tuple(term)?;
-    let [
-        name,
-        dir,
-        status,
-        version,
-        source,
-        env,
-        isolation,
-        depends_on,
-        notes,
-    ] = fields[..]
-    else {
-        return Err(Error::BadArg);
-    };
-    Ok(Current {
-        name: name.decode()?,
-        dir: decode_known(dir)?,
-        running: decode_either(status, atoms::running(), atoms::stopped())?,
-        version: decode_known(version)?,
-        source: decode_known(source)?,
-        env: decode_known(env)?,
-        isolation: decode_isolation(isolation)?,
-        depends_on: decode_atoms(depends_on)?,
-        notes: decode_notes(notes)?,
-    })
-}
-
-fn decode_bytes<'a>(term: Term<'a>) -> NifResult<&'a [u8]> {
-    Ok(term.decode::<Binary<'a>>()?.as_slice())
-}
-
-/// `undefined` stands for what is not known.
-fn decode_known<'a>(term: Term<'a>) -> NifResult<Option<&'a [u8]>> {
-    if atoms::undefined() == term {
-        return Ok(None);
-    }
-    decode_bytes(term).map(Some)
-}
-
-fn decode_atoms(term: Term<'_>) -> NifResult<Vec<Atom>> {
-    decode_list(term, |item| item.decode())
-}
-
-fn decode_either(term: Term<'_>, yes: Atom, no: Atom) -> NifResult<bool> {
-    let atom: Atom = term.decode()?;
-    if atom == yes {
-        Ok(true)
-    } else if atom == no {
-        Ok(false)
-    } else {
-        Err(Error::BadArg)
-    }
-}
-
-fn decode_isolation(term: Term<'_>) -> NifResult<Isolation> {
-    let embedded = decode_either(term, atoms::embedded(), atoms::vm())?;
-    Ok(if embedded {
-        Isolation::Embedded
-    } else {
-        Isolation::Vm
-    })
-}
-
-fn decode_notes(term: Term<'_>) -> NifResult<Notes> {
-    let mut notes = Notes::default();
-    for item in term.decode::<ListIterator>()? {
-        let note: Atom = item.decode()?;
-        if note == atoms::moved() {
-            notes.moved = true;
-        } else if note == atoms::pinned() {
-            notes.pinned = true;
-        } else if note == atoms::unhealthy() {
-            notes.unhealthy = true;
-        } else if note == atoms::drift() {
-            notes.drift = true;
-        } else {
-            return Err(Error::BadArg);
-        }
-    }
-    Ok(notes)
-}
-
-/// `#{remove_orphans => boolean(), host => [atom()], broken => [{Dir, Name | undefined}]}`
-fn decode_options<'a>(env: Env<'a>, term: Term<'a>) -> NifResult<Options<'a, Atom>> {
-    let mut options = Options::default();
-    if let Ok(remove) = term.map_get(atoms::remove_orphans()) {
-        options.remove_orphans = remove.decode()?;
-    }
-    if let Ok(host) = term.map_get(atoms::host()) {
-        options.host = decode_atoms(host)?.into_iter().collect::<HashSet<Atom>>();
-    }
-    if let Ok(broken) = term.map_get(atoms::broken()) {
-        options.broken = decode_list(broken, |item| decode_broken(env, item))?;
-    }
-    Ok(options)
-}
-
-fn decode_broken<'a>(env: Env<'a>, term: Term<'a>) -> NifResult<Broken<'a, Atom>> {
-    let (dir, name): (Term<'a>, Atom) = term.decode()?;
-    let name = if name == atoms::undefined() {
-        None
-    } else {
-        Some(name)
-    };
-    broken(env, decode_bytes(dir)?, name)
-}
-
-/// A specification that cannot be read: without a name it may be called as its directory is.
-fn broken<'a>(env: Env<'a>, dir: &'a [u8], name: Option<Atom>) -> NifResult<Broken<'a, Atom>> {
-    let base = dir.rsplit(|byte| *byte == b'/').next().unwrap_or(dir);
-    let named = match name {
-        Some(name) => Some(name),
-        None => Atom::existing_from_utf8_bytes(env, base).ok(),
-    };
-    Ok(Broken {
-        dir,
-        name: named,
-        certain: name.is_some(),
-    })
 }
 
 fn encode_plan<'a>(env: Env<'a>, plan: &Plan<'_, Atom>) -> NifResult<Term<'a>> {

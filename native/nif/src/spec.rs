@@ -35,14 +35,18 @@ struct VmAtoms;
 impl Atoms for VmAtoms {
     fn known(&self, name: &str) -> bool {
         thread_local!(static ENV: OwnedEnv = OwnedEnv::new());
-        ENV.with(|owned| {
-            owned.run(|env| match name.is_ascii() {
-                true => Atom::existing_from_bytes(env, name.as_bytes()).is_ok(),
-                false => env
-                    .binary_to_term(&etf::to_bytes(&Value::atom(name)))
-                    .is_some(),
-            })
-        })
+        ENV.with(|owned| owned.run(|env| existing_atom(env, name).is_some()))
+    }
+}
+
+/// The atom of that name, if the VM has it.
+pub fn existing_atom(env: Env<'_>, name: &str) -> Option<Atom> {
+    match name.is_ascii() {
+        true => Atom::existing_from_bytes(env, name.as_bytes()).ok(),
+        false => {
+            let (term, _) = env.binary_to_term(&etf::to_bytes(&Value::atom(name)))?;
+            term.decode().ok()
+        }
     }
 }
 
