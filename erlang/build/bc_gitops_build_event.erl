@@ -12,10 +12,10 @@
 span(What, Metadata, Fun) ->
     {Start, Stop} = names(What),
     Began = erlang:monotonic_time(),
-    execute(Start, #{system_time => erlang:system_time()}, Metadata),
+    bc_gitops_telemetry:execute(Start, #{system_time => erlang:system_time()}, Metadata),
     Result = Fun(),
     Duration = erlang:monotonic_time() - Began,
-    execute(Stop, #{duration => Duration}, maps:merge(Metadata, outcome(Result))),
+    bc_gitops_telemetry:execute(Stop, #{duration => Duration}, maps:merge(Metadata, outcome(Result))),
     Result.
 
 names(git_clone) -> {?TELEMETRY_GIT_CLONE_START, ?TELEMETRY_GIT_CLONE_STOP};
@@ -24,9 +24,3 @@ names(build) -> {?TELEMETRY_BUILD_START, ?TELEMETRY_BUILD_STOP}.
 
 outcome({error, {Kind, _}}) -> #{status => error, error => Kind};
 outcome(_) -> #{status => ok}.
-
-execute(Event, Measurements, Metadata) ->
-    case code:ensure_loaded(bc_gitops_telemetry) of
-        {module, Module} -> Module:execute(Event, Measurements, Metadata);
-        {error, _} -> ok
-    end.

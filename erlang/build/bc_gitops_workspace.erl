@@ -18,7 +18,7 @@
 -type build() :: bc_gitops_store:build().
 -type options() :: #{
     version => binary(),        % what the `.app' file must say
-    timeout => pos_integer(),   % milliseconds, for everything
+    timeout => pos_integer(),   % milliseconds for fetching and building, not for waiting for a place
     commit => binary(),         % what the source's ref means, as somebody found out already
     allow_local => boolean()    % sources on the local disk, instead of what is configured
 }.
@@ -30,9 +30,8 @@
 -spec prepare(atom(), #source_spec{}, options()) -> {ok, build()} | {error, {Kind :: atom(), Details :: map()}}.
 prepare(Name, #source_spec{} = Source, Options) ->
     Timeout = maps:get(timeout, Options, bc_gitops_build_config:build_timeout()),
-    Until = erlang:monotonic_time(millisecond) + Timeout,
     case check_name(Name) of
-        ok -> resolve(Name, Source, Options#{timeout => Timeout}, Until);
+        ok -> resolve(Name, Source, Options#{timeout => Timeout});
         {error, _} = Error -> Error
     end.
 
@@ -178,13 +177,13 @@ check_name(Name) when is_atom(Name) ->
 check_name(Name) ->
     {error, {bad_name, #{name => Name, message => <<"an application's name is an atom">>}}}.
 
-resolve(Name, Source, Options, Until) ->
+resolve(Name, Source, Options) ->
     case bc_gitops_fetch:resolve(Source, Options) of
         {error, _} = Error -> Error;
-        Known -> find_or_build(Name, Source, Known, Options, Until)
+        Known -> find_or_build(Name, Source, Known, Options)
     end.
 
-find_or_build(Name, Source, Known, Options, Until) ->
+find_or_build(Name, Source, Known, Options) ->
     case stored(Name, Known, Options) of
         {ok, Build} -> remember(Name, Source, Build);
         {error, not_found} ->
@@ -192,29 +191,28 @@ find_or_build(Name, Source, Known, Options, Until) ->
                 {ok, Commit} -> Commit;
                 unknown -> Source
             end,
-            bc_gitops_workspace_server:with({source, {Name, What}}, Until, fun() ->
-                build_alone(Name, Source, Known, Options, Until)
+            bc_gitops_workspace_server:with({source, {Name, What}}, fun() ->
+                build_alone(Name, Source, Known, Options)
             end)
     end.
 
 %% Somebody may have built it while this process waited.
-build_alone(Name, Source, Known, Options, Until) ->
+build_alone(Name, Source, Known, Options) ->
     case stored(Name, Known, Options) of
         {ok, Build} -> remember(Name, Source, Build);
         {error, not_found} ->
-            bc_gitops_workspace_server:with(slot, Until, fun() ->
+            bc_gitops_workspace_server:with(slot, fun() ->
                 bc_gitops_workspace_server:with_scratch(fun(Scratch) ->
-                    build(Name, Source, Known, Options, Until, Scratch)
+                    build(Name, Source, Known, Options, Scratch)
                 end)
             end)
     end.
 
-build(Name, #source_spec{ref = Ref} = Source, Known, Options, Until, Scratch) ->
+build(Name, #source_spec{ref = Ref} = Source, Known, Options, Scratch) ->
     Title = io_lib:format("== ~s ~ts", [Name, case Ref of undefined -> <<>>; _ -> Ref end]),
-    Left = max(1, Until - erlang:monotonic_time(millisecond)),
     Job = #{
         name => Name, source => Source, commit => Known, version => maps:get(version, Options, undefined),
-        options => Options#{timeout => Left}, workspace => bc_gitops_workspace_server:root(),
+        options => Options, workspace => bc_gitops_workspace_server:root(),
         scratch => Scratch, log => bc_gitops_build_log:open(Name, unicode:characters_to_binary(Title))
     },
     case bc_gitops_build:run(Job) of

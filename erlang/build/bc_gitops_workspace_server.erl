@@ -4,7 +4,7 @@
 -module(bc_gitops_workspace_server).
 -behaviour(gen_server).
 
--export([start_link/0, ensure/0, set_root/1, root/0, table/0, with/3, with_scratch/1]).
+-export([start_link/0, ensure/0, set_root/1, root/0, table/0, with/2, with_scratch/1]).
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -define(TABLE, bc_gitops_workspace).
@@ -66,20 +66,13 @@ root() ->
 -spec table() -> atom().
 table() -> ?TABLE.
 
-%% @doc Runs Fun while holding a resource; waits for it until the deadline (monotonic milliseconds).
--spec with(resource(), Until :: integer(), fun(() -> Result)) -> Result | {error, {timeout, map()}}.
-with(Resource, Until, Fun) ->
+%% @doc Runs Fun while holding a resource. Each holder has a deadline, so waiting has an end; who
+%% wants to wait no longer ends the process.
+-spec with(resource(), fun(() -> Result)) -> Result.
+with(Resource, Fun) ->
     Id = make_ref(),
-    Request = gen_server:send_request(?MODULE, {acquire, Resource, Id}),
-    case gen_server:receive_response(Request, max(0, Until - erlang:monotonic_time(millisecond))) of
-        {reply, ok} ->
-            try Fun() after gen_server:cast(?MODULE, {release, Id}) end;
-        timeout ->
-            gen_server:cast(?MODULE, {release, Id}),
-            {error, {timeout, #{phase => waiting, message => <<"no place to build in became free">>}}};
-        {error, {Reason, _}} ->
-            {error, {workspace, #{message => <<"the workspace server ended">>, reason => Reason}}}
-    end.
+    ok = gen_server:call(?MODULE, {acquire, Resource, Id}, infinity),
+    try Fun() after gen_server:cast(?MODULE, {release, Id}) end.
 
 %% @doc Runs Fun with a scratch directory, which is gone afterwards, also when this process dies.
 -spec with_scratch(fun((Dir :: binary()) -> Result)) -> Result | {error, {unwritable, map()}}.
