@@ -7,15 +7,17 @@
 %%% Requests to the controller are made by a process of their own, which is given up at the deadline.
 -module(bc_gitops_app_control).
 
--export([start/2, stop/2, load/2, unload/2, is_running/1, master/1, root/1, running/1]).
--export([with_deadline/3, free_controller/1]).
+-include_lib("kernel/include/logger.hrl").
+
+-export([start/2, stop/2, load/2, unload/2, is_running/1, is_up/1, master/1, root/1, running/1]).
+-export([with_deadline/3, ask_controller/3]).
 
 -export_type([error/0]).
 
 -type error() :: {error, {Kind :: atom(), Details :: map()}}.
 
 %% How long the application controller may take for an answer that needs no application's code.
--define(CONTROLLER_TIMEOUT, 5000).
+-define(CONTROLLER_TIMEOUT, 10000).
 %% How long killed processes may take to be gone.
 -define(KILL_TIMEOUT, 5000).
 
@@ -33,6 +35,7 @@ start(App, Timeout) ->
     end.
 
 abandon_start(App, Starter, Timeout) ->
+    free_controller(),
     kill(master(App)),
     case answer(Starter, ?CONTROLLER_TIMEOUT) of
         {ok, ok} ->
@@ -51,10 +54,10 @@ abandon_start(App, Starter, Timeout) ->
 -spec stop(atom(), timeout()) -> {ok, stopped | killed | not_running} | error().
 stop(App, Timeout) ->
     Outcome = stop_master(master(App), Timeout),
-    case with_deadline(fun() -> application:stop(App) end, ?CONTROLLER_TIMEOUT, #{app => App}) of
+    case ask_controller(fun() -> application:stop(App) end, ?CONTROLLER_TIMEOUT, #{app => App}) of
         {ok, ok} when Outcome =:= not_running -> {ok, stopped};
         {ok, _} -> {ok, Outcome};
-        {error, _} -> {error, {controller_blocked, #{app => App, timeout => ?CONTROLLER_TIMEOUT}}}
+        {error, _} = Error -> Error
     end.
 
 stop_master(undefined, _Timeout) ->
@@ -73,7 +76,7 @@ stop_master(Master, Timeout) ->
 %% @doc Loads an application from the term of its .app file. What was loaded before must be unloaded.
 -spec load({application, atom(), list()}, timeout()) -> ok | error().
 load({application, App, _} = Description, Timeout) ->
-    case with_deadline(fun() -> application:load(Description) end, Timeout, #{app => App}) of
+    case ask_controller(fun() -> application:load(Description) end, Timeout, #{app => App}) of
         {ok, ok} -> ok;
         {ok, {error, Reason}} -> {error, {load_failed, #{app => App, reason => Reason}}};
         {error, _} = Error -> Error
@@ -82,7 +85,7 @@ load({application, App, _} = Description, Timeout) ->
 %% @doc Unloads an application that does not run; one that is not loaded is fine.
 -spec unload(atom(), timeout()) -> ok | error().
 unload(App, Timeout) ->
-    case with_deadline(fun() -> application:unload(App) end, Timeout, #{app => App}) of
+    case ask_controller(fun() -> application:unload(App) end, Timeout, #{app => App}) of
         {ok, ok} -> ok;
         {ok, {error, {not_loaded, App}}} -> ok;
         {ok, {error, Reason}} -> {error, {unload_failed, #{app => App, reason => Reason}}};
@@ -98,12 +101,22 @@ is_running(App) ->
         Master -> is_process_alive(Master)
     end.
 
+%% @doc Whether an application that was started is up. One without a callback module has no processes: it
+%% is up while it is loaded. Answers at once.
+-spec is_up(atom()) -> boolean().
+is_up(App) ->
+    case application:get_key(App, mod) of
+        {ok, []} -> true;
+        {ok, _} -> is_running(App);
+        undefined -> false
+    end.
+
 %% @doc The names of all running applications, also those without processes; asks the controller.
 -spec running(timeout()) -> {ok, [atom()]} | error().
 running(Timeout) ->
-    case with_deadline(fun() -> application:which_applications(infinity) end, Timeout, #{}) of
+    case ask_controller(fun() -> application:which_applications(infinity) end, Timeout, #{}) of
         {ok, Apps} -> {ok, [App || {App, _, _} <- Apps]};
-        {error, _} -> {error, {controller_blocked, #{timeout => Timeout}}}
+        {error, _} = Error -> Error
     end.
 
 -spec master(atom()) -> pid() | undefined.
@@ -125,24 +138,44 @@ root(App) ->
             end
     end.
 
-%% @doc Kills the application of ours in whose callback the application controller waits, if it does.
-%% Someone who calls `application:stop/1' for a managed application can bring that about.
--spec free_controller([atom()]) -> {killed, atom()} | none.
-free_controller(Apps) ->
-    Info = process_info(whereis(application_controller), [current_function, monitors]),
-    case Info of
-        [{current_function, {application_master, call, 2}}, {monitors, Monitors}] ->
-            Waiting = [App || App <- Apps, {process, Pid} <- Monitors, master(App) =:= Pid],
-            kill_first(Waiting);
-        _ ->
-            none
+%% @doc Asks the application controller for something that needs no application's code. When it does not
+%% answer because it waits in a callback of an application of ours (somebody called
+%% `application:stop/1' for one that hangs), that application is killed, which frees the controller.
+-spec ask_controller(fun(() -> Result), timeout(), map()) ->
+    {ok, Result} | {error, {crashed | controller_blocked, map()}}.
+ask_controller(Fun, Timeout, Details) ->
+    Asker = ask(Fun),
+    Answer = case answer(Asker, Timeout) of
+        timeout ->
+            free_controller(),
+            answer(Asker, Timeout);
+        InTime ->
+            InTime
+    end,
+    case Answer of
+        {ok, Result} ->
+            {ok, Result};
+        {down, Reason} ->
+            {error, {crashed, Details#{reason => Reason}}};
+        timeout ->
+            give_up(Asker),
+            {error, {controller_blocked, Details#{timeout => Timeout}}}
     end.
 
-kill_first([]) ->
-    none;
-kill_first([App | _]) ->
-    kill(master(App)),
-    {killed, App}.
+free_controller() ->
+    case process_info(whereis(application_controller), [current_function, monitors]) of
+        [{current_function, {application_master, call, 2}}, {monitors, Monitors}] ->
+            Ours = maps:keys(bc_gitops_runtime_table:libs()),
+            Waiting = [App || App <- Ours, {process, Pid} <- Monitors, master(App) =:= Pid],
+            lists:foreach(fun kill_blocker/1, Waiting);
+        _ ->
+            ok
+    end.
+
+kill_blocker(App) ->
+    ?LOG_WARNING("~p hangs in its stop and blocks the application controller: killing it", [App],
+                 #{domain => [bc_gitops], app => App}),
+    kill(master(App)).
 
 %% An application's processes are those whose group leader is its master. The master itself would kill
 %% them in the same way at the end of an orderly stop.

@@ -31,7 +31,7 @@ put_back(App, Env, Timeout) ->
         ok = application:set_env([{App, maps:to_list(Env)}], [{timeout, infinity}]),
         lists:foreach(fun(Key) -> application:unset_env(App, Key, [{timeout, infinity}]) end, Extra)
     end,
-    case bc_gitops_app_control:with_deadline(Set, Timeout, #{app => App}) of
+    case bc_gitops_app_control:ask_controller(Set, Timeout, #{app => App}) of
         {ok, ok} -> ok;
         {error, {Kind, Details}} -> {error, {env_not_set, Details#{kind => Kind}}}
     end.

@@ -211,10 +211,13 @@ old_code(Module) ->
 leftovers(Modules) ->
     [Module || Module <- Modules, erlang:module_loaded(Module) orelse erlang:check_old_code(Module)].
 
--spec add_path(file:filename_all()) -> ok.
+%% @doc Puts the ebin directory of an application at the end of the code path.
+-spec add_path(file:filename_all()) -> ok | failure().
 add_path(Path) ->
-    true = code:add_pathz(ebin(Path)),
-    ok.
+    case code:add_pathz(ebin(Path)) of
+        true -> ok;
+        {error, Reason} -> {error, {bad_path, #{path => Path, reason => Reason}}}
+    end.
 
 -spec delete_path(file:filename_all()) -> ok.
 delete_path(Path) ->

@@ -135,7 +135,7 @@ restore_build(#app_spec{name = Name} = Spec, {ok, #{libs := Libs} = Build}) ->
     Own = [Lib || #{name := LibName} = Lib <- Libs, LibName =:= Name],
     case bc_gitops_runtime_table:find(Name) of
         {ok, Entry} ->
-            case is_up(Entry) andalso bc_gitops_code:verify(Own) =:= ok of
+            case bc_gitops_app_control:is_up(Name) andalso bc_gitops_code:verify(Own) =:= ok of
                 true -> adopt(Spec, Entry);
                 false -> switch_to(Spec, {ok, Build})
             end;
@@ -180,7 +180,7 @@ state(#{name := Name, spec := Spec, build := Build, root := Root} = Entry) ->
         version = loaded_version(Name, Build),
         description = Spec#app_spec.description,
         icon = Spec#app_spec.icon,
-        status = case is_up(Entry) of true -> running; false -> stopped end,
+        status = case bc_gitops_app_control:is_up(Name) of true -> running; false -> stopped end,
         path = maps:get(path, Build),
         pid = live(Root),
         started_at = maps:get(started_at, Entry),
@@ -195,14 +195,6 @@ loaded_version(Name, #{version := Built}) ->
     case application:get_key(Name, vsn) of
         {ok, Version} -> unicode:characters_to_binary(Version);
         undefined -> Built
-    end.
-
-%% An application without a callback module has no processes: it is up while it is loaded.
-is_up(#{name := Name}) ->
-    case application:get_key(Name, mod) of
-        {ok, []} -> true;
-        {ok, _} -> bc_gitops_app_control:is_running(Name);
-        undefined -> false
     end.
 
 live(Pid) when is_pid(Pid) ->

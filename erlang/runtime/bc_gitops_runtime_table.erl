@@ -90,9 +90,11 @@ lib(Name) ->
 is_ours(App) ->
     lookup(?LIBS, App) =/= [].
 
+%% @doc Whether an application's directory is on the code path because we put it there.
 -spec is_our_path(binary()) -> boolean().
 is_our_path(Path) ->
-    lists:any(fun(#{lib := #{path := Ours}}) -> Ours =:= Path end, maps:values(libs())).
+    lists:any(fun(#{lib := #{path := Ours} = Lib}) -> Ours =:= Path andalso not is_map_key(on_host, Lib) end,
+              maps:values(libs())).
 
 lookup(Table, Key) ->
     case ets:whereis(Table) of

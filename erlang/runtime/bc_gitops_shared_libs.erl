@@ -2,7 +2,7 @@
 %%% it already, it is new, it replaces an older one, or it conflicts. Decides only; changes nothing.
 -module(bc_gitops_shared_libs).
 
--export([plan/3, release/2, claim/2]).
+-export([plan/3, release/3, claim/2]).
 
 -export_type([plan/0]).
 
@@ -118,22 +118,20 @@ next(none, _Lib) -> none;
 next(_Pid, Lib) -> Lib.
 
 %% @doc `{Changes, Unused}': the changes of the table when App lets go of the libraries, and those that
-%% nobody holds then.
--spec release(atom(), [lib()]) -> fun((table()) -> {#{atom() => bc_gitops_runtime_table:lib() | gone}, [lib()]}).
-release(App, Libs) ->
-    fun(Table) ->
-        lists:foldl(
-            fun(#{name := Name} = Lib, {Changes, Unused}) ->
-                case Table of
-                    #{Name := #{owners := [App]}} ->
-                        {Changes#{Name => gone}, [Lib | Unused]};
-                    #{Name := #{owners := Owners} = Held} ->
-                        {Changes#{Name => Held#{owners := lists:delete(App, Owners)}}, Unused};
-                    _ ->
-                        {Changes, Unused}
-                end
-            end,
-            {#{}, []},
-            Libs
-        )
-    end.
+%% nobody holds then. Unused ones stay in the table, marked, until they are gone.
+-spec release(atom(), [lib()], table()) -> {table(), [lib()]}.
+release(App, Libs, Table) ->
+    lists:foldl(
+        fun(#{name := Name}, {Changes, Unused}) ->
+            case Table of
+                #{Name := #{owners := [App], lib := Held} = Entry} ->
+                    {Changes#{Name => Entry#{switching := self()}}, [Held | Unused]};
+                #{Name := #{owners := Owners} = Entry} ->
+                    {Changes#{Name => Entry#{owners := lists:delete(App, Owners)}}, Unused};
+                _ ->
+                    {Changes, Unused}
+            end
+        end,
+        {#{}, []},
+        Libs
+    ).

@@ -2,8 +2,10 @@
 %%%
 %%% The order: look whether it can be done at all (nothing has changed when it cannot); read and prepare
 %%% all code, old and new; bring up new dependencies beside what runs; then take the old side down and
-%%% bring the new side up. A side is the application with the dependencies that change with it. If the
-%%% new side does not come up, it is taken down and the old one brought up again.
+%%% bring the new side up. If that does not come up, it is taken down and the old side brought up again.
+%%%
+%%% A switch that was killed leaves its claim on the libraries in the table; the next one for the same
+%%% application takes down what that had begun to bring up, together with the old side.
 -module(bc_gitops_switch).
 
 -include("bc_gitops.hrl").
@@ -11,51 +13,36 @@
 
 -export([to/4, away/2]).
 
--export_type([timeouts/0, build/0]).
+-export_type([build/0]).
 
--type timeouts() :: #{stop := timeout(), start := timeout()}.
 -type build() :: #{key := binary(), version := binary(), path := binary(),
                    libs := [bc_gitops_code:lib()], _ => _}.
 -type failure() :: {error, {Kind :: atom(), term()}}.
--type side() :: #{
-    app := atom(),
-    libs := [bc_gitops_code:lib()],                        % in dependency order
-    code := bc_gitops_code:prepared() | damaged,
-    descriptions := #{atom() => bc_gitops_app_file:description()},
-    start := [atom()],
-    spec_env := map() | undefined,                          % undefined: not the managed application's side
-    host_env := map(),
-    touched := [module()]
-}.
 
 %% Answers of the application controller for which no application's code runs.
--define(CONTROLLER_TIMEOUT, 5000).
+-define(CONTROLLER_TIMEOUT, 10000).
 
 %% @doc Makes Build of the application run with the environment of its spec.
--spec to(#app_spec{}, build(), timeouts(), bc_gitops_switches:proceed()) ->
+-spec to(#app_spec{}, build(), bc_gitops_side:timeouts(), bc_gitops_switches:proceed()) ->
     {ok, bc_gitops_runtime_table:entry()} | failure().
 to(#app_spec{name = App} = Spec, Build, Timeouts, Proceed) ->
-    Old = bc_gitops_runtime_table:find(App),
-    Begin = fun() -> begin_switch(Spec, Build, Old, Timeouts) end,
-    case bc_gitops_switches:locked(libs, Begin) of
-        {ok, Switch} -> bring_dependencies(Switch, Proceed);
-        {error, _} = Error -> Error
+    case bc_gitops_app_control:running(?CONTROLLER_TIMEOUT) of
+        {ok, Running} ->
+            Start = #{app => App, spec => Spec, build => Build, timeouts => Timeouts, running => Running},
+            case bc_gitops_switches:locked(libs, fun() -> steps(Start, begin_steps()) end) of
+                {ok, #{code := ok} = Switch} -> bring_dependencies(Switch, Proceed);
+                {ok, #{code := {error, _} = Error} = Switch} -> abandon(Switch, Error);
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
     end.
 
-%%% Before anything changes
+%%% Before anything changes, under the lock: everybody sees what this application is going to hold
 
-begin_switch(#app_spec{name = App} = Spec, #{libs := Libs} = Build, Old, Timeouts) ->
-    Table = bc_gitops_runtime_table:libs(),
-    steps(#{app => App, spec => Spec, build => Build, previous => Old, timeouts => Timeouts, table => Table}, [
-        fun check_protected/1,
-        fun(Switch) -> with(plan, bc_gitops_shared_libs:plan(App, Libs, Table), Switch) end,
-        fun read_descriptions/1,
-        fun check_missing/1,
-        fun check_modules/1,
-        fun prepare_sides/1,
-        fun claim/1,
-        fun load_dependencies/1
-    ]).
+begin_steps() ->
+    [fun look/1, fun check_protected/1, fun plan/1, fun read_descriptions/1, fun check_missing/1,
+     fun check_modules/1, fun prepare_sides/1, fun claim/1, fun load_dependencies/1].
 
 steps(Switch, []) ->
     {ok, Switch};
@@ -68,32 +55,20 @@ steps(Switch, [Step | Rest]) ->
 with(Key, {ok, Value}, Switch) -> {ok, Switch#{Key => Value}};
 with(_Key, {error, _} = Error, _Switch) -> Error.
 
-check_protected(#{app := App, build := Build} = Switch) ->
-    case bc_gitops_app_control:running(?CONTROLLER_TIMEOUT) of
-        {ok, Running} ->
-            case bc_gitops_host:protected(App, Running) of
-                false -> {ok, Switch};
-                {true, Why} ->
-                    {error, {protected_application, #{app => App, reason => Why, version => maps:get(version, Build)}}}
-            end;
-        {error, _} = Error ->
-            Error
+look(#{app := App} = Switch) ->
+    {ok, Switch#{previous => bc_gitops_runtime_table:find(App), table => bc_gitops_runtime_table:libs()}}.
+
+check_protected(#{app := App, build := #{version := Version}, running := Running} = Switch) ->
+    case bc_gitops_host:protected(App, Running) of
+        false -> {ok, Switch};
+        {true, Why} -> {error, {protected_application, #{app => App, reason => Why, wanted => Version}}}
     end.
 
-read_descriptions(#{plan := #{host := Host, keep := Keep, add := Add, new := New}} = Switch) ->
-    with(descriptions, descriptions(Host ++ Keep ++ Add ++ New), Switch).
+plan(#{app := App, build := #{libs := Libs}, table := Table} = Switch) ->
+    with(plan, bc_gitops_shared_libs:plan(App, Libs, Table), Switch).
 
-descriptions(Libs) ->
-    lists:foldl(
-        fun
-            (#{name := Name, path := Path}, {ok, Read}) ->
-                with(Name, bc_gitops_app_file:read(Path, Name), Read);
-            (_, Error) ->
-                Error
-        end,
-        {ok, #{}},
-        Libs
-    ).
+read_descriptions(#{plan := #{host := Host, keep := Keep, add := Add, new := New}} = Switch) ->
+    with(descriptions, bc_gitops_side:descriptions(Host ++ Keep ++ Add ++ New), Switch).
 
 check_missing(#{app := App, descriptions := Descriptions} = Switch) ->
     case bc_gitops_host:missing(App, Descriptions) of
@@ -102,52 +77,44 @@ check_missing(#{app := App, descriptions := Descriptions} = Switch) ->
     end.
 
 check_modules(#{app := App, plan := #{add := Add, old := Old, new := New, stale := Stale}} = Switch) ->
-    Modules = [Module || Lib <- Add ++ New, not is_on_host(Lib), Module <- maps:keys(maps:get(modules, Lib))],
-    case bc_gitops_host:conflicts(Modules, [Path || #{path := Path} <- Stale ++ Old ++ Add ++ New]) of
+    Ours = [Lib || Lib <- Add ++ New, not bc_gitops_side:is_on_host(Lib)],
+    Paths = [Path || #{path := Path} <- Stale ++ Old ++ Add ++ New],
+    case bc_gitops_host:conflicts(bc_gitops_side:modules(Ours), Paths) of
         [] -> {ok, Switch};
         Conflicts -> {error, {module_conflict, #{app => App, modules => Conflicts}}}
     end.
 
-prepare_sides(#{plan := #{add := Add, new := New}, spec := #app_spec{env = Env}, descriptions := Descriptions} = Switch) ->
+prepare_sides(#{app := App, spec := #app_spec{env = Env}, plan := Plan, descriptions := Descriptions} = Switch) ->
+    #{add := Add, new := New} = Plan,
+    Envs = #{spec_env => Env, host_env => host_env(Switch)},
     steps(Switch, [
-        fun(S) -> with(added, side(S, Add, Descriptions, undefined), S) end,
-        fun(S) -> with(new, side(S, New, Descriptions, Env), S) end,
+        fun(S) -> with(added, bc_gitops_side:make(App, Add, Descriptions, Envs), S) end,
+        fun(S) -> with(new, bc_gitops_side:make(App, New, Descriptions, Envs), S) end,
         fun(S) -> {ok, S#{old => old_side(S)}} end
     ]).
 
-side(#{app := App, previous := Previous}, Libs, Descriptions, Env) ->
-    case bc_gitops_code:prepare([Lib || Lib <- Libs, not is_on_host(Lib)]) of
-        {ok, Code} ->
-            {ok, #{app => App, libs => Libs, code => Code, descriptions => Descriptions, spec_env => Env,
-                   start => bc_gitops_app_file:start_order(App, Descriptions),
-                   host_env => host_env(App, Previous), touched => []}};
-        {error, _} = Error ->
-            Error
-    end.
-
-host_env(_App, {ok, #{host_env := Env}}) -> Env;
-host_env(App, not_found) -> bc_gitops_app_env:all(App).
+host_env(#{previous := {ok, #{host_env := Env}}}) -> Env;
+host_env(#{app := App}) -> bc_gitops_app_env:all(App).
 
 %% What runs can only be brought up again from its files. If they are gone, going forward is all there
 %% is left: the log says so beforehand.
-old_side(#{app := App, previous := Previous, plan := #{old := Old, keep := Keep, host := Host}} = Switch) ->
-    Env = case Previous of
-        {ok, #{spec := #app_spec{env = SpecEnv}}} -> SpecEnv;
-        not_found -> #{}
-    end,
-    Prepared = case descriptions(Host ++ Keep ++ Old) of
-        {ok, Descriptions} -> side(Switch, Old, Descriptions, Env);
+old_side(#{app := App, plan := #{old := Old, keep := Keep, host := Host}} = Switch) ->
+    Envs = #{spec_env => previous_env(Switch), host_env => host_env(Switch)},
+    Made = case bc_gitops_side:descriptions(Host ++ Keep ++ Old) of
+        {ok, Descriptions} -> bc_gitops_side:make(App, Old, Descriptions, Envs);
         {error, _} = Error -> Error
     end,
-    case Prepared of
+    case Made of
         {ok, Side} ->
-            Side#{touched := bc_gitops_protocols:touched(modules(Old))};
+            Side;
         {error, Reason} ->
-            ?LOG_WARNING("~p: the files of the version that runs are damaged, it could not be brought back: ~p",
+            ?LOG_WARNING("~p: the files of the version that runs are damaged, it could not be brought back: ~0tp",
                          [App, Reason], #{domain => [bc_gitops], app => App}),
-            #{app => App, libs => Old, code => damaged, descriptions => #{}, start => [], spec_env => Env,
-              host_env => host_env(App, Previous), touched => []}
+            bc_gitops_side:bare(App, Old)
     end.
+
+previous_env(#{previous := {ok, #{spec := #app_spec{env = Env}}}}) -> Env;
+previous_env(_Switch) -> #{}.
 
 claim(#{app := App, plan := Plan, table := Table} = Switch) ->
     Claim = bc_gitops_shared_libs:claim(App, Plan),
@@ -156,333 +123,166 @@ claim(#{app := App, plan := Plan, table := Table} = Switch) ->
 
 %% New dependencies are loaded under the lock: the next switch finds them complete.
 load_dependencies(#{added := Added, timeouts := Timeouts} = Switch) ->
-    case bring_code(Added, Timeouts) of
-        ok -> {ok, Switch};
-        {error, _} = Error -> without_locks(Switch, Error)
-    end.
+    {ok, Switch#{code => bc_gitops_side:bring_code(Added, Timeouts)}}.
 
 %%% The switch
 
-bring_dependencies(#{added := Added, new := New, timeouts := Timeouts} = Switch, Proceed) ->
-    Dependencies = Added#{start := dependencies_to_start(New)},
-    Up = steps_ok([fun() -> load_apps(Added) end, fun() -> start_apps(Dependencies, Timeouts) end]),
-    case Up of
+bring_dependencies(#{app := App, added := Added, new := New, timeouts := Timeouts} = Switch, Proceed) ->
+    case bc_gitops_side:bring_dependencies(Added, New, Timeouts) of
         ok ->
             case Proceed() of
                 true -> swap(Switch);
-                false -> abandon(Switch, {error, {cancelled, #{app => maps:get(app, Switch)}}})
+                false -> abandon(Switch, {error, {cancelled, #{app => App}}})
             end;
         {error, _} = Error ->
             abandon(Switch, Error)
     end.
 
-%% Those that change with the application come later, with it.
-dependencies_to_start(#{start := Start, libs := Changing}) ->
-    Start -- [Name || #{name := Name} <- Changing].
-
-swap(#{app := App, old := Old, new := New, timeouts := Timeouts} = Switch) ->
-    WasRunning = is_up(App, Switch),
+swap(#{old := Old, new := New, timeouts := Timeouts} = Switch) ->
+    WasUp = was_up(Switch),
     Began = erlang:monotonic_time(millisecond),
-    Result = case take_down(with_stale(Old, Switch), Timeouts) of
-        ok -> bring_up(New#{touched := maps:get(touched, Old)}, Timeouts);
+    Result = case bc_gitops_side:take_down(with_stale(Old, Switch), Timeouts) of
+        {ok, Touched} -> bc_gitops_side:bring_up(New#{touched := Touched}, Timeouts);
         {error, _} = Error -> Error
     end,
     case Result of
         {ok, Envs} -> complete(Switch, Envs, Began);
-        {error, Reason} -> undo(Switch, Reason, WasRunning, Began)
+        {error, Reason} -> undo(Switch, Reason, WasUp, Began)
     end.
 
 %% What an interrupted switch had begun goes too.
 with_stale(#{libs := Libs} = Old, #{plan := #{stale := Stale}}) ->
     Old#{libs := Stale ++ Libs}.
 
-is_up(App, #{previous := {ok, _}}) -> is_loaded_and_running(App);
-is_up(_App, _Switch) -> false.
+was_up(#{app := App, previous := {ok, _}}) -> bc_gitops_app_control:is_up(App);
+was_up(_Switch) -> false.
 
-is_loaded_and_running(App) ->
-    case application:get_key(App, mod) of
-        {ok, []} -> true;
-        {ok, _} -> bc_gitops_app_control:is_running(App);
-        undefined -> false
-    end.
-
-complete(#{app := App, spec := Spec, build := Build, plan := Plan} = Switch, Envs, Began) ->
+complete(#{app := App, spec := Spec, build := Build} = Switch, #{base := Base, by_hand := ByHand}, Began) ->
     Gap = erlang:monotonic_time(millisecond) - Began,
-    #{base := Base, by_hand := ByHand} = Envs,
     Entry = #{
         name => App, spec => Spec, build => Build, base_env => Base, host_env => ByHand,
         root => bc_gitops_app_control:root(App), started_at => calendar:universal_time(),
         details => #{gap_ms => Gap}
     },
-    bc_gitops_switches:locked(libs, fun() -> settle(Switch, Entry, Plan) end),
+    settle(Switch, Entry),
     {ok, Entry}.
 
-settle(#{app := App, timeouts := Timeouts} = Switch, Entry, #{new := New, drop := Drop}) ->
-    Table = bc_gitops_runtime_table:libs(),
-    Settled = maps:from_list([{Name, (maps:get(Name, Table))#{lib := Lib, switching := none, next := none}}
-                              || #{name := Name} = Lib <- New]),
-    Release = bc_gitops_shared_libs:release(App, Drop),
-    {Changes, Unused} = Release(Table),
-    ok = bc_gitops_runtime_table:put(App, Entry, maps:merge(Settled, Changes)),
-    remove_unused(Switch, Unused, Timeouts).
+settle(#{app := App, plan := #{new := New, drop := Drop}, timeouts := Timeouts}, Entry) ->
+    Unused = bc_gitops_switches:locked(libs, fun() ->
+        Table = bc_gitops_runtime_table:libs(),
+        Settled = maps:from_list([{Name, (maps:get(Name, Table))#{lib := Lib, switching := none, next := none}}
+                                  || #{name := Name} = Lib <- New]),
+        {Changes, Unused} = bc_gitops_shared_libs:release(App, Drop, Table),
+        ok = bc_gitops_runtime_table:put(App, Entry, maps:merge(Settled, Changes)),
+        Unused
+    end),
+    report(App, remove_unused(App, Unused, Timeouts)).
 
-remove_unused(#{app := App}, Unused, Timeouts) ->
-    Side = #{app => App, libs => Unused, code => damaged, descriptions => #{}, start => [],
-             spec_env => undefined, host_env => #{}, touched => []},
-    Touched = bc_gitops_protocols:touched(modules(Unused)),
-    case take_down(Side, Timeouts) of
-        ok ->
-            report(App, bc_gitops_protocols:rebuild(Touched -- modules(Unused), maps:get(start, Timeouts)));
-        {error, Reason} ->
-            report(App, {error, Reason})
+%% Nobody else can take up what is unused while it goes: it is marked as being switched.
+remove_unused(_App, [], _Timeouts) ->
+    ok;
+remove_unused(App, Unused, #{start := Timeout} = Timeouts) ->
+    Side = bc_gitops_side:bare(App, bc_gitops_side:stop_order(Unused)),
+    case bc_gitops_side:take_down(Side, Timeouts) of
+        {ok, Touched} ->
+            Gone = maps:from_list([{Name, gone} || #{name := Name} <- Unused]),
+            bc_gitops_switches:locked(libs, fun() -> bc_gitops_runtime_table:set_libs(Gone) end),
+            bc_gitops_protocols:rebuild(Touched, Timeout);
+        {error, _} = Error ->
+            Error
     end.
 
 report(_App, ok) ->
     ok;
 report(App, {error, Reason}) ->
-    ?LOG_WARNING("~p: what it no longer needs did not go cleanly: ~p", [App, Reason],
+    ?LOG_WARNING("~p: what it no longer needs did not go cleanly: ~0tp", [App, Reason],
                  #{domain => [bc_gitops], app => App}).
 
 %%% Undo
 
-%% Nothing was stopped: only what came for this application goes again.
-abandon(Switch, Error) ->
-    bc_gitops_switches:locked(libs, fun() -> without_locks(Switch, Error) end).
+undo(#{app := App, old := Old, new := New, timeouts := Timeouts} = Switch, Reason, WasUp, Began) ->
+    Up = case bc_gitops_side:take_down(New, Timeouts) of
+        {ok, Touched} -> old_again(Old#{touched := Touched}, WasUp, Timeouts);
+        {error, _} = Error -> Error
+    end,
+    Gap = erlang:monotonic_time(millisecond) - Began,
+    Undone = undone(Up, WasUp, Switch, Reason, Gap),
+    ?LOG_WARNING("~p: undone after ~b ms: ~0tp", [App, Gap, Undone], #{domain => [bc_gitops], app => App}),
+    abandon(Switch, {error, Undone}).
 
-without_locks(#{app := App, plan := #{keep := Keep, add := Add, new := New}, table := Before} = Switch, Error) ->
-    Table = bc_gitops_runtime_table:libs(),
-    %% Libraries that this application held before are held as before.
-    Mine = [Lib || #{name := Name} = Lib <- Keep ++ Add ++ New, not held_before(App, Name, Before)],
-    Release = bc_gitops_shared_libs:release(App, Mine),
-    {Changes, Unused} = Release(Table),
-    Restored = maps:from_list([{Name, (maps:get(Name, Table))#{switching := none, next := none}}
-                               || #{name := Name} <- New, held_before(App, Name, Before)]),
-    ok = bc_gitops_runtime_table:set_libs(maps:merge(Restored, Changes)),
-    Names = [Name || #{name := Name} <- Add],
-    _ = remove_unused(Switch, [Lib || #{name := Name} = Lib <- Unused, lists:member(Name, Names)],
-                      maps:get(timeouts, Switch)),
+%% It is brought up only if it was up; its code comes back in any case.
+old_again(#{app := App, libs := [], host_env := HostEnv, touched := Touched}, _WasUp, #{start := Timeout}) ->
+    ok = report(App, bc_gitops_protocols:rebuild(Touched, Timeout)),
+    bc_gitops_app_env:put_back(App, HostEnv, ?CONTROLLER_TIMEOUT);
+old_again(#{app := App, code := none}, _WasUp, _Timeouts) ->
+    {error, {build_damaged, #{app => App}}};
+old_again(Old, true, Timeouts) ->
+    case bc_gitops_side:bring_up(Old, Timeouts) of
+        {ok, _Envs} -> ok;
+        {error, _} = Error -> Error
+    end;
+old_again(Old, false, Timeouts) ->
+    bc_gitops_side:bring_code(Old, Timeouts).
+
+undone(ok, true, #{app := App, previous := {ok, #{build := #{version := Running}} = Entry}}, Reason, Gap) ->
+    Again = Entry#{root := bc_gitops_app_control:root(App), started_at := calendar:universal_time()},
+    ok = bc_gitops_runtime_table:put(App, Again, #{}),
+    {rolled_back, #{running => Running, reason => Reason, gap_ms => Gap}};
+undone(ok, false, _Switch, Reason, _Gap) ->
+    Reason;
+undone({error, RollbackReason}, _WasUp, _Switch, Reason, Gap) ->
+    {rollback_failed, #{reason => Reason, rollback_reason => RollbackReason, gap_ms => Gap}}.
+
+%% What came for this application goes again; what it held before, it holds.
+abandon(#{app := App, plan := #{keep := Keep, add := Add, new := New}, table := Before, timeouts := Timeouts}, Error) ->
+    Unused = bc_gitops_switches:locked(libs, fun() ->
+        Table = bc_gitops_runtime_table:libs(),
+        Came = [Lib || #{name := Name} = Lib <- Keep ++ Add ++ New, not is_held(App, Name, Before)],
+        Back = maps:from_list([{Name, (maps:get(Name, Table))#{switching := none, next := none}}
+                               || #{name := Name} <- New, is_held(App, Name, Before)]),
+        {Changes, Unused} = bc_gitops_shared_libs:release(App, Came, Table),
+        ok = bc_gitops_runtime_table:set_libs(maps:merge(Back, Changes)),
+        Unused
+    end),
+    report(App, remove_unused(App, Unused, Timeouts)),
     Error.
 
-held_before(App, Name, Table) ->
+is_held(App, Name, Table) ->
     case Table of
         #{Name := #{owners := Owners}} -> lists:member(App, Owners);
         _ -> false
     end.
 
-undo(#{app := App, old := Old, new := New, timeouts := Timeouts} = Switch, Reason, WasRunning, Began) ->
-    Down = take_down(New, Timeouts),
-    Up = case {Down, WasRunning, Old} of
-        {ok, _, #{libs := []}} -> put_host_env(New);
-        {ok, _, #{code := damaged}} -> {error, {build_damaged, #{app => App}}};
-        {ok, true, _} -> up_again(Old, Timeouts);
-        {ok, false, _} -> bring_code(Old, Timeouts);
-        {{error, _} = Error, _, _} -> Error
-    end,
-    Gap = erlang:monotonic_time(millisecond) - Began,
-    Error1 = undone(Up, WasRunning, Switch, Reason, Gap),
-    abandon(Switch, {error, Error1}).
-
-up_again(Side, Timeouts) ->
-    case bring_up(Side, Timeouts) of
-        {ok, _Envs} -> ok;
-        {error, _} = Error -> Error
-    end.
-
-undone(ok, true, #{app := App, previous := {ok, #{build := #{version := Running}} = Entry}}, Reason, Gap) ->
-    Root = bc_gitops_app_control:root(App),
-    Again = Entry#{root := Root, started_at := calendar:universal_time()},
-    ok = bc_gitops_runtime_table:put(App, Again, #{}),
-    {rolled_back, #{running => Running, reason => Reason, gap_ms => Gap}};
-undone(ok, false, _Switch, Reason, _Gap) ->
-    Reason;
-undone({error, RollbackReason}, _, _Switch, Reason, Gap) ->
-    {rollback_failed, #{reason => Reason, rollback_reason => RollbackReason, gap_ms => Gap}}.
-
-%% @doc Stops and removes a managed application, and what only it needed.
--spec away(atom(), timeouts()) -> ok | failure().
+%% @doc Stops and removes a managed application, and what only it needed. One that is unknown is gone.
+-spec away(atom(), bc_gitops_side:timeouts()) -> ok | failure().
 away(App, Timeouts) ->
-    case bc_gitops_runtime_table:find(App) of
-        {ok, Entry} ->
-            bc_gitops_switches:locked(libs, fun() -> away(App, Entry, Timeouts) end);
-        not_found ->
-            ok
-    end.
-
-away(App, #{host_env := HostEnv}, Timeouts) ->
-    Table = bc_gitops_runtime_table:libs(),
-    Mine = [Lib || #{owners := Owners, lib := Lib} <- maps:values(Table), lists:member(App, Owners)],
-    Release = bc_gitops_shared_libs:release(App, Mine),
-    {Changes, Unused} = Release(Table),
-    {Own, Others} = lists:partition(fun(#{name := Name}) -> Name =:= App end, Unused),
-    Touched = bc_gitops_protocols:touched(modules(Unused)),
-    Ordered = stop_order(Others) ++ Own,
-    Side = #{app => App, libs => Ordered, code => damaged, descriptions => #{}, start => [],
-             spec_env => undefined, host_env => HostEnv, touched => []},
-    case take_down(Side, Timeouts) of
+    Entry = bc_gitops_runtime_table:find(App),
+    Unused = bc_gitops_switches:locked(libs, fun() ->
+        Table = bc_gitops_runtime_table:libs(),
+        Mine = [Lib || #{lib := Lib} = Held <- maps:values(Table), is_owner(App, Held)],
+        Begun = [Next || #{next := Next} = Held <- maps:values(Table), is_owner(App, Held), Next =/= none],
+        {Changes, Unused} = bc_gitops_shared_libs:release(App, Mine, Table),
+        ok = bc_gitops_runtime_table:set_libs(Changes),
+        Names = [Name || #{name := Name} <- Unused],
+        [Lib || #{name := Name} = Lib <- Begun, lists:member(Name, Names)] ++ Unused
+    end),
+    case remove_unused(App, Unused, Timeouts) of
         ok ->
-            ok = bc_gitops_runtime_table:remove(App, Changes),
-            _ = put_host_env(Side),
-            report(App, bc_gitops_protocols:rebuild(Touched -- modules(Unused), maps:get(start, Timeouts))),
-            ok;
+            ok = bc_gitops_runtime_table:remove(App, #{}),
+            leave_env(App, Entry);
         {error, _} = Error ->
             Error
     end.
 
-%% Dependencies before what needs them, as the loaded applications say.
-stop_order(Libs) ->
-    Descriptions = maps:from_list([{Name, loaded_description(Name)} || #{name := Name} <- Libs]),
-    Order = lists:foldl(
-        fun(Name, Acc) -> Acc ++ (bc_gitops_app_file:start_order(Name, Descriptions) -- Acc) end,
-        [],
-        maps:keys(Descriptions)
-    ),
-    [Lib || Name <- Order, #{name := LibName} = Lib <- Libs, LibName =:= Name].
+is_owner(App, #{owners := Owners}) ->
+    lists:member(App, Owners).
 
-loaded_description(App) ->
-    case application:get_all_key(App) of
-        {ok, Keys} -> {application, App, Keys};
-        undefined -> {application, App, []}
-    end.
-
-put_host_env(#{app := App, host_env := Env}) when map_size(Env) > 0 ->
-    bc_gitops_app_env:put_back(App, Env, ?CONTROLLER_TIMEOUT);
-put_host_env(_Side) ->
+%% What somebody had set by hand is there again. Where the application stays because another one needs
+%% it, only what the spec had set goes.
+leave_env(App, {ok, #{base_env := Base, host_env := HostEnv}}) ->
+    case application:get_key(App, vsn) of
+        undefined -> bc_gitops_app_env:put_back(App, HostEnv, ?CONTROLLER_TIMEOUT);
+        {ok, _} -> bc_gitops_app_env:put_back(App, Base, ?CONTROLLER_TIMEOUT)
+    end;
+leave_env(_App, not_found) ->
     ok.
-
-%%% A side goes
-
--spec take_down(side(), timeouts()) -> ok | failure().
-take_down(#{app := App, libs := Libs}, #{stop := Timeout}) ->
-    Reversed = lists:reverse(Libs),
-    case each(Reversed, fun(#{name := Name}) -> stop_and_unload(App, Name, Timeout) end) of
-        ok ->
-            OurLibs = [Lib || Lib <- Libs, not is_on_host(Lib)],
-            lists:foreach(fun(#{path := Path}) -> bc_gitops_code:delete_path(Path) end, OurLibs),
-            remove_code(App, modules(OurLibs));
-        {error, _} = Error ->
-            Error
-    end.
-
-stop_and_unload(App, Name, Timeout) ->
-    Stop = fun() -> bc_gitops_app_control:stop(Name, Timeout) end,
-    case bc_gitops_logger_guard:around(Name, Stop) of
-        {ok, killed} ->
-            ?LOG_WARNING("~p did not stop within ~b ms and was killed", [Name, Timeout],
-                         #{domain => [bc_gitops], app => App}),
-            bc_gitops_app_control:unload(Name, ?CONTROLLER_TIMEOUT);
-        {ok, _} ->
-            bc_gitops_app_control:unload(Name, ?CONTROLLER_TIMEOUT);
-        {error, _} = Error ->
-            Error
-    end.
-
-remove_code(App, Modules) ->
-    case bc_gitops_code:unload(App, Modules) of
-        ok ->
-            bc_gitops_runtime_events:purged(App, Modules),
-            case bc_gitops_code:leftovers(Modules) of
-                [] -> ok;
-                Left -> {error, {code_left, #{app => App, modules => Left}}}
-            end;
-        {error, _} = Error ->
-            Error
-    end.
-
-each([], _Fun) ->
-    ok;
-each([Item | Rest], Fun) ->
-    case Fun(Item) of
-        ok -> each(Rest, Fun);
-        {error, _} = Error -> Error
-    end.
-
-%%% A side comes
-
-%% Answers the environment without the spec, and what of it somebody had set by hand.
--spec bring_up(side(), timeouts()) -> {ok, #{base := map(), by_hand := map()}} | failure().
-bring_up(#{app := App, libs := Libs, host_env := HostEnv, spec_env := SpecEnv} = Side, Timeouts) ->
-    Loaded = steps_ok([fun() -> bring_code(Side, Timeouts) end, fun() -> load_apps(Side) end]),
-    ByHand = bc_gitops_app_env:set_by_hand(HostEnv, bc_gitops_app_env:all(App)),
-    Base = maps:merge(bc_gitops_app_env:all(App), ByHand),
-    Started = each([Loaded || Loaded =/= ok] ++ [
-        fun() -> bc_gitops_app_env:apply(App, Base, SpecEnv, ?CONTROLLER_TIMEOUT) end,
-        fun() -> start_apps(Side, Timeouts) end,
-        fun() -> bc_gitops_code:verify(Libs) end
-    ], fun run_step/1),
-    case Started of
-        ok -> {ok, #{base => Base, by_hand => ByHand}};
-        {error, _} = Error -> Error
-    end.
-
-run_step({error, _} = Error) -> Error;
-run_step(Step) -> Step().
-
-bring_code(#{app := App, libs := Libs, code := Code, touched := Touched}, #{start := Timeout}) ->
-    {OnHost, OurLibs} = lists:partition(fun is_on_host/1, Libs),
-    lists:foreach(fun(#{path := Path}) -> bc_gitops_code:add_path(Path) end, OurLibs),
-    Modules = modules(OurLibs),
-    steps_ok([
-        fun() -> load_from_host(OnHost) end,
-        fun() -> bc_gitops_code:load(Code, Timeout) end,
-        fun() ->
-            All = lists:usort(Touched ++ bc_gitops_protocols:touched(Modules)),
-            bc_gitops_protocols:rebuild(All, Timeout)
-        end,
-        fun() -> bc_gitops_runtime_events:loaded(App, Modules) end,
-        fun() -> bc_gitops_code:verify(Libs) end
-    ]).
-
-load_from_host(Libs) ->
-    case code:ensure_modules_loaded(modules(Libs)) of
-        ok -> ok;
-        {error, Reason} -> {error, {load_failed, #{modules => Reason}}}
-    end.
-
-steps_ok(Steps) ->
-    each(Steps, fun(Step) -> Step() end).
-
-%% What was loaded before, of an older version or by the host, gives way.
-load_apps(#{app := App, libs := Libs, descriptions := Descriptions}) ->
-    each(Libs, fun(#{name := Name}) ->
-        steps_ok([
-            fun() -> bc_gitops_app_control:unload(Name, ?CONTROLLER_TIMEOUT) end,
-            %% What somebody set before it was loaded is still there; load/1 would mix it in.
-            fun() -> clear_env(App, Name) end,
-            fun() -> bc_gitops_app_control:load(maps:get(Name, Descriptions), ?CONTROLLER_TIMEOUT) end
-        ])
-    end).
-
-clear_env(App, App) -> bc_gitops_app_env:put_back(App, #{}, ?CONTROLLER_TIMEOUT);
-clear_env(_App, _Dependency) -> ok.
-
-start_apps(#{start := Start} = Side, Timeouts) ->
-    each(Start, fun(Name) -> start_app(Name, Side, Timeouts) end).
-
-start_app(Name, #{app := App, descriptions := Descriptions}, #{start := Timeout}) ->
-    {Required, Optional} = bc_gitops_app_file:needs(maps:get(Name, Descriptions)),
-    OfHost = [Need || Need <- Required, not is_map_key(Need, Descriptions)],
-    Loaded = [Need || Need <- Optional, not is_map_key(Need, Descriptions),
-                      application:get_key(Need, vsn) =/= undefined],
-    Start = fun() ->
-        steps_ok([
-            fun() -> each(OfHost ++ Loaded, fun(Need) -> start_of_host(App, Need, Timeout) end) end,
-            fun() -> bc_gitops_app_control:start(Name, Timeout) end
-        ])
-    end,
-    bc_gitops_logger_guard:around(Name, Start).
-
-start_of_host(App, Need, Timeout) ->
-    Start = fun() -> application:ensure_all_started(Need, temporary) end,
-    case bc_gitops_app_control:with_deadline(Start, Timeout, #{app => App, dependency => Need}) of
-        {ok, {ok, _Started}} -> ok;
-        {ok, {error, Reason}} ->
-            {error, {dependency_not_started, #{app => App, dependency => Need, reason => Reason}}};
-        {error, {Kind, Details}} ->
-            {error, {dependency_not_started, Details#{kind => Kind}}}
-    end.
-
-modules(Libs) ->
-    lists:append([maps:keys(Modules) || #{modules := Modules} <- Libs]).
-
-is_on_host(Lib) ->
-    maps:get(on_host, Lib, false).
