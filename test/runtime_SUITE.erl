@@ -7,7 +7,8 @@
 -compile([export_all, nowarn_export_all]).
 
 all() ->
-    [{group, shapes}, {group, hostile}, {group, dependencies}, {group, host}, {group, lives}].
+    [{group, shapes}, {group, hostile}, {group, dependencies}, {group, host}, {group, lives}, {group, elixir},
+     {group, users}].
 
 groups() ->
     [
@@ -28,7 +29,10 @@ groups() ->
         {lives, [caller_killed_before_the_stop, caller_killed_after_the_stop, two_apps_at_once,
                  same_app_waits, reads_are_fast_while_an_app_hangs, restore_adopts, restore_starts_from_store,
                  survives_restart_of_bc_gitops, found_stopped_is_started_again, crash_is_seen,
-                 emits_telemetry]}
+                 emits_telemetry]},
+        {elixir, [protocols_beside_one_another]},
+        {users, [users_module_in_erlang, users_module_in_elixir, users_module_hangs, users_module_is_busy,
+                 users_module_of_the_old_header]}
     ].
 
 init_per_suite(Config) ->
@@ -41,7 +45,8 @@ init_per_testcase(_Case, Config) ->
     ok = application:set_env(bc_gitops, stop_timeout, 500),
     ok = application:set_env(bc_gitops, start_timeout, 2000),
     Before = {code:get_path(), loaded()},
-    [{runtime, bct_runtime:start()}, {store, bct_dir:make("runtime")}, {before, Before} | Config].
+    Store = bct_dir:make("runtime"),
+    [{runtime, bct_runtime:start(Store)}, {store, Store}, {before, Before} | Config].
 
 end_per_testcase(_Case, Config) ->
     bct_runtime:cleanup(),
@@ -361,8 +366,7 @@ dependency_is_shared_and_counted(Config) ->
     ok = bc_gitops_runtime_default:remove(rt_one),
     "1.0.0" = version(rt_dep),
     %% The files of the first build are in use still.
-    true = lists:member(filename:basename(filename:dirname(filename:dirname(maps:get(path, Dep)))),
-                        bc_gitops_runtime_default:builds_in_use()),
+    ?assertEqual(unicode:characters_to_list(maps:get(path, Dep)), code:lib_dir(rt_dep)),
     ok = bc_gitops_runtime_default:remove(rt_two),
     false = erlang:module_loaded(rt_dep).
 
@@ -460,7 +464,7 @@ starts_from_the_hosts_path(Config) ->
 
 host_has_another_version(Config) ->
     on_host(app(Config, rt_hosted, "1.0.0", #{}), fun(_) ->
-        {error, {host_version, #{wanted := <<"2.0.0">>, found := <<"1.0.0">>}}} =
+        {error, {host_application, #{wanted := <<"2.0.0">>, found := <<"1.0.0">>}}} =
             deploy(app(Config, rt_hosted, "2.0.0", #{}))
     end).
 
@@ -645,6 +649,176 @@ emits_telemetry(Config) ->
     ok = bc_gitops_telemetry:detach(rt_handler),
     receive {?TELEMETRY_CODE_LOAD, _, #{app := rt_one, modules := Loaded}} -> [rt_one, rt_one_app] = lists:sort(Loaded) end,
     receive {?TELEMETRY_CODE_PURGE, _, #{app := rt_one, modules := Purged}} -> [rt_one, rt_one_app] = lists:sort(Purged) end.
+
+%%% elixir
+
+%% Elixir in an Erlang host, built for real by mix from repositories.
+protocols_beside_one_another(Config) ->
+    ok = application:set_env(bc_gitops, allow_local_sources, true),
+    Before = {logger:get_primary_config(), lists:sort(logger:get_handler_config())},
+    A = mix_repository(Config, "rt_ex_a", "1.0.0", ""),
+    B = mix_repository(Config, "rt_ex_b", "1.0.0", ""),
+    {ok, #app_state{status = running}} = bc_gitops_runtime_default:deploy(A),
+    {ok, #app_state{status = running}} = bc_gitops_runtime_default:deploy(B),
+    ?assertEqual(Before, {logger:get_primary_config(), lists:sort(logger:get_handler_config())}),
+    [<<"thing of rt_ex_a">>, <<"thing of rt_ex_b">>] = [show('Elixir.RtExA'), show('Elixir.RtExB')],
+    [4, 4] = [apply(M, size, [<<"four">>]) || M <- ['Elixir.RtExA', 'Elixir.RtExB']],
+    true = apply('Elixir.String.Chars', '__protocol__', ['consolidated?']),
+    true = apply('Elixir.RtExA.Size', '__protocol__', ['consolidated?']),
+    More = "defmodule RtExA.Other do\n  defstruct []\n  defimpl String.Chars do\n"
+           "    def to_string(_), do: \"another\"\n  end\nend\n",
+    A2 = mix_repository(Config, "rt_ex_a", "2.0.0", More),
+    {ok, #app_state{version = <<"2.0.0">>}} = bc_gitops_runtime_default:upgrade(A2, <<"1.0.0">>),
+    <<"another">> = apply('Elixir.String.Chars', to_string, [#{'__struct__' => 'Elixir.RtExA.Other'}]),
+    <<"thing of rt_ex_b">> = show('Elixir.RtExB'),
+    ok = bc_gitops_runtime_default:remove(rt_ex_a),
+    <<"thing of rt_ex_b">> = show('Elixir.RtExB'),
+    false = erlang:module_loaded('Elixir.RtExA.Size'),
+    ?assertError(_, apply('Elixir.String.Chars', to_string, [#{'__struct__' => 'Elixir.RtExA.Other'}])),
+    ok = bc_gitops_runtime_default:remove(rt_ex_b),
+    false = erlang:module_loaded('Elixir.Kernel'),
+    undefined = application:get_key(elixir, vsn),
+    ?assertEqual(Before, {logger:get_primary_config(), lists:sort(logger:get_handler_config())}),
+    ok = application:unset_env(bc_gitops, allow_local_sources).
+
+show(Module) ->
+    apply(Module, show, []).
+
+%% The spec of a mix application in a repository of its own.
+mix_repository(Config, App, Version, More) ->
+    Module = "RtEx" ++ string:uppercase([lists:last(App)]),
+    Dir = filename:join([store(Config), "sources", App]),
+    _ = [bct_repo:init(Dir) || not filelib:is_dir(Dir)],
+    _ = bct_repo:commit(Dir, [
+        {"mix.exs", [
+            "defmodule ", Module, ".MixProject do\n  use Mix.Project\n"
+            "  def project, do: [app: :", App, ", version: \"", Version, "\", deps: []]\n"
+            "  def application, do: [extra_applications: [:logger], mod: {", Module, ".Application, []}]\nend\n"]},
+        {"lib/app.ex", [
+            "defprotocol ", Module, ".Size do\n  def size(it)\nend\n"
+            "defimpl ", Module, ".Size, for: BitString do\n  def size(it), do: byte_size(it)\nend\n"
+            "defmodule ", Module, ".Thing do\n  defstruct []\n  defimpl String.Chars do\n"
+            "    def to_string(_), do: \"thing of ", App, "\"\n  end\nend\n"
+            "defmodule ", Module, ".Application do\n  use Application\n  require Logger\n"
+            "  def start(_, _) do\n    Logger.info(\"starts\")\n    Supervisor.start_link([], strategy: :one_for_one)\n  end\nend\n"
+            "defmodule ", Module, " do\n  def show, do: to_string(%", Module, ".Thing{})\n"
+            "  def size(it), do: ", Module, ".Size.size(it)\nend\n", More]}
+    ]),
+    ok = bct_repo:tag(Dir, "v" ++ Version),
+    Spec = bct_runtime:spec(list_to_atom(App), list_to_binary(Version)),
+    Spec#app_spec{source = #source_spec{type = git, url = bct_repo:url(Dir), ref = list_to_binary("v" ++ Version)}}.
+
+%%% users' runtime modules
+
+users_module_in_erlang(Config) ->
+    Code = ["-include(\"bc_gitops.hrl\").\n-behaviour(bc_gitops_runtime).\n", users_callbacks()],
+    Module = compile_user(Config, rt_user_runtime, Code),
+    use_users_module(Config, Module).
+
+%% In Elixir, and built on the default runtime.
+users_module_in_elixir(Config) ->
+    File = filename:join(store(Config), "rt_user_runtime.ex"),
+    ok = file:write_file(File, [
+        "defmodule RtUserRuntime do\n  @behaviour :bc_gitops_runtime\n"
+        "  def deploy(spec) do\n    own()\n    result = :bc_gitops_runtime_default.deploy(spec)\n"
+        "    :ets.insert(:rt_user_table, {elem(spec, 1), self()})\n    result\n  end\n"
+        "  def remove(name) do\n    own()\n    :ets.delete(:rt_user_table, name)\n    :bc_gitops_runtime_default.remove(name)\n  end\n"
+        "  def upgrade(spec, old), do: :bc_gitops_runtime_default.upgrade(spec, old)\n"
+        "  def reconfigure(spec), do: :bc_gitops_runtime_default.reconfigure(spec)\n"
+        "  def get_current_state, do: :bc_gitops_runtime_default.get_current_state()\n"
+        "  defp own do\n    if :ets.whereis(:rt_user_table) == :undefined, do: :ets.new(:rt_user_table, [:named_table])\n  end\nend\n"]),
+    _ = run(store(Config), "elixirc", ["--ignore-module-conflict", "rt_user_runtime.ex"]),
+    Beam = filename:join(store(Config), "Elixir.RtUserRuntime.beam"),
+    {module, Module} = code:load_abs(unicode:characters_to_list(filename:rootname(Beam))),
+    use_users_module(Config, Module).
+
+%% Its table lives between the calls: the same process answers them all.
+use_users_module(Config, Module) ->
+    {ok, #{}} = bc_gitops_runtime:prepare(Module, bct_runtime:spec(rt_one, <<"1">>)),
+    One = bct_runtime:spec_for(app(Config, rt_one, "1.0.0", #{}), #{}),
+    Two = bct_runtime:spec_for(app(Config, rt_one, "2.0.0", #{}), #{}),
+    {ok, #app_state{status = running}} = bc_gitops_runtime:deploy(Module, One),
+    [{rt_one, Owner}] = ets:tab2list(rt_user_table),
+    {ok, #app_state{version = <<"2.0.0">>}} = bc_gitops_runtime:upgrade(Module, Two, <<"1.0.0">>),
+    {ok, #app_state{env = #{size := 1}}} = bc_gitops_runtime:reconfigure(Module, Two#app_spec{env = #{size => 1}}),
+    {ok, #{rt_one := #app_state{version = <<"2.0.0">>}}} = bc_gitops_runtime:current(Module),
+    {ok, #app_state{version = <<"2.0.0">>}} = bc_gitops_runtime:restore(Module, Two, <<"any">>),
+    ok = bc_gitops_runtime:remove(Module, rt_one),
+    [] = ets:tab2list(rt_user_table),
+    Owner = ets:info(rt_user_table, owner),
+    {error, {restore_not_supported, _}} = bc_gitops_runtime:restore(Module, Two, <<"any">>),
+    unload(Module).
+
+users_callbacks() ->
+    "deploy(Spec) ->\n"
+    "    _ = [ets:new(rt_user_table, [named_table]) || ets:whereis(rt_user_table) =:= undefined],\n"
+    "    Result = bc_gitops_runtime_default:deploy(Spec),\n"
+    "    true = ets:insert(rt_user_table, {Spec#app_spec.name, self()}),\n    Result.\n"
+    "remove(Name) -> ets:delete(rt_user_table, Name), bc_gitops_runtime_default:remove(Name).\n"
+    "upgrade(Spec, Old) -> [_] = ets:tab2list(rt_user_table), bc_gitops_runtime_default:upgrade(Spec, Old).\n"
+    "reconfigure(Spec) -> bc_gitops_runtime_default:reconfigure(Spec).\n"
+    "get_current_state() -> bc_gitops_runtime_default:get_current_state().\n".
+
+users_module_hangs(Config) ->
+    Module = compile_user(Config, rt_user_runtime, [
+        "deploy(_) -> rt_gate ! self(), ", hang(), ".\nremove(_) -> error(not_today).\n"
+        "upgrade(_, _) -> strange.\nreconfigure(_) -> exit(self(), kill), ", hang(), ".\n"]),
+    true = register(rt_gate, self()),
+    Spec = bct_runtime:spec(rt_one, <<"1">>),
+    {Caller, _} = background(fun() -> bc_gitops_runtime:deploy(Module, Spec) end),
+    Waiting = background(fun() -> bc_gitops_runtime:upgrade(Module, Spec, <<"0">>) end),
+    receive Worker when is_pid(Worker) ->
+        Ref = monitor(process, Worker),
+        exit(Caller, kill),
+        receive {'DOWN', Ref, process, Worker, killed} -> ok end
+    end,
+    true = unregister(rt_gate),
+    {error, {bad_return, #{callback := upgrade, answer := strange}}} = result(Waiting),
+    {error, {runtime_failed, #{callback := remove, reason := not_today}}} = bc_gitops_runtime:remove(Module, rt_one),
+    {error, {runtime_killed, #{callback := reconfigure}}} = bc_gitops_runtime:reconfigure(Module, Spec),
+    unknown = bc_gitops_runtime:current(Module),
+    unload(Module).
+
+users_module_is_busy(Config) ->
+    Module = compile_user(Config, rt_user_runtime, [
+        "deploy(_) -> rt_gate ! self(), receive go -> {error, late} end.\nremove(_) -> ok.\n"
+        "upgrade(_, _) -> ok.\nreconfigure(_) -> ok.\nget_current_state() -> {ok, #{}}.\n"]),
+    true = register(rt_gate, self()),
+    {ok, #{}} = bc_gitops_runtime:current(Module),
+    Deploy = background(fun() -> bc_gitops_runtime:deploy(Module, bct_runtime:spec(rt_one, <<"1">>)) end),
+    receive Worker when is_pid(Worker) ->
+        unknown = bc_gitops_runtime:current(Module),
+        Worker ! go
+    end,
+    {error, late} = result(Deploy),
+    {ok, #{}} = bc_gitops_runtime:current(Module),
+    true = unregister(rt_gate),
+    unload(Module).
+
+%% Records of 0.7 are shorter.
+users_module_of_the_old_header(Config) ->
+    Module = compile_user(Config, rt_user_runtime, [
+        "deploy(S) -> {ok, {app_state, element(2, S), element(3, S), undefined, undefined, running, undefined, undefined,"
+        " undefined, unknown, #{}, embedded, node(), undefined}}.\n"
+        "remove(_) -> ok.\nupgrade(_, _) -> ok.\nreconfigure(_) -> ok.\n"
+        "get_current_state() -> {ok, #{x => nonsense}}.\n"]),
+    {ok, #app_state{name = rt_one, version = <<"1">>, status = running, details = #{}}} =
+        bc_gitops_runtime:deploy(Module, bct_runtime:spec(rt_one, <<"1">>)),
+    unknown = bc_gitops_runtime:current(Module),
+    unload(Module).
+
+compile_user(Config, Module, Text) ->
+    File = filename:join(unicode:characters_to_list(store(Config)), atom_to_list(Module) ++ ".erl"),
+    Include = filename:join(filename:dirname(filename:dirname(code:which(bc_gitops_runtime))), "include"),
+    ok = file:write_file(File, ["-module(", atom_to_list(Module), ").\n", Text]),
+    {ok, Module, Code} = compile:file(File, [binary, export_all, nowarn_export_all, {i, Include}, return_errors]),
+    {module, Module} = code:load_binary(Module, File, Code),
+    Module.
+
+unload(Module) ->
+    true = code:delete(Module),
+    _ = code:purge(Module),
+    ok.
 
 %%% helpers
 

@@ -59,7 +59,8 @@ checked(#app_spec{version = Wanted}, {ok, #{version := Found}}) ->
 checked(_Spec, {error, _} = Error) ->
     Error.
 
-%% An application that stands on the host's own code path is started from there when its version fits.
+%% An application that stands on the host's own code path is started from there when its version fits;
+%% the host's code is never replaced by another version.
 from_host(#app_spec{name = Name, version = Wanted}) ->
     case bc_gitops_host:application(Name) of
         not_found ->
@@ -67,7 +68,7 @@ from_host(#app_spec{name = Name, version = Wanted}) ->
         {ok, #{version := Wanted, path := Path}} ->
             host_build(Name, Wanted, Path);
         {ok, #{version := Found, path := Path}} ->
-            {error, {host_version, #{app => Name, wanted => Wanted, found => Found, path => Path}}}
+            {error, {host_application, #{app => Name, wanted => Wanted, found => Found, path => Path}}}
     end.
 
 host_build(Name, Version, Path) ->

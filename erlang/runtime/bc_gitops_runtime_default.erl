@@ -11,7 +11,6 @@
 -include_lib("kernel/include/logger.hrl").
 
 -export([deploy/1, remove/1, upgrade/2, reconfigure/1, get_current_state/0, prepare/1, restore/2]).
--export([builds_in_use/0]).
 
 -type failure() :: {error, {Kind :: atom(), Details :: term()}}.
 
@@ -55,8 +54,8 @@ switch_to(#app_spec{name = Name} = Spec, {ok, Build}) ->
             log(notice, Spec, "~p ~ts runs (~ts)", [Name, State#app_state.version, from(From)]),
             {ok, State};
         {error, Reason} = Error ->
-            log(error, Spec, "~p did not get to ~ts (~ts): ~0tp",
-                [Name, Spec#app_spec.version, from(From), Reason]),
+            log(error, Spec, "~p did not get to ~ts (~ts): ~0tP",
+                [Name, Spec#app_spec.version, from(From), Reason, 40]),
             Error
     end;
 switch_to(_Spec, {error, _} = Error) ->
@@ -157,13 +156,6 @@ adopt(Spec, _Entry) ->
 -spec get_current_state() -> {ok, #{atom() => #app_state{}}}.
 get_current_state() ->
     {ok, maps:from_list([{Name, state(Entry)} || #{name := Name} = Entry <- bc_gitops_runtime_table:all()])}.
-
-%% @doc The keys of the builds whose files are on the code path; they must be kept.
--spec builds_in_use() -> [binary()].
-builds_in_use() ->
-    Paths = [Path || #{lib := #{path := Path}} <- maps:values(bc_gitops_runtime_table:libs())],
-    Keys = [Key || #{build := #{key := Key}} <- bc_gitops_runtime_table:all()],
-    lists:usort(Keys ++ [filename:basename(filename:dirname(filename:dirname(Path))) || Path <- Paths]).
 
 is_possible(#app_spec{isolation = embedded}) ->
     ok;

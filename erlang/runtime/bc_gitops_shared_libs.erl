@@ -47,7 +47,7 @@ place(App, #{name := Name} = Lib, Table) ->
     case Table of
         #{Name := #{lib := Held, owners := Owners} = Entry} ->
             case is_switching(Entry) of
-                true -> {error, {dependency_busy, #{app => App, dependency => Name}}};
+                true -> {error, {dependency_busy, #{app => App, dependency => Name, process => maps:get(switching, Entry)}}};
                 false -> with_stale(Entry, place_held(App, Lib, Held, Owners -- [App]))
             end;
         _ when Name =:= App ->

@@ -32,10 +32,21 @@ to(#app_spec{name = App} = Spec, Build, Timeouts, Proceed) ->
             case bc_gitops_switches:locked(libs, fun() -> steps(Start, begin_steps()) end) of
                 {ok, #{code := ok} = Switch} -> bring_dependencies(Switch, Proceed);
                 {ok, #{code := {error, _} = Error} = Switch} -> abandon(Switch, Error);
+                {error, {dependency_busy, #{process := Other}}} -> wait_for(Other, Spec, Build, Timeouts, Proceed);
                 {error, _} = Error -> Error
             end;
         {error, _} = Error ->
             Error
+    end.
+
+%% Another application's switch replaces or removes what this one needs. Nothing is claimed yet, so
+%% that two switches never wait for each other.
+wait_for(Other, Spec, Build, Timeouts, Proceed) ->
+    Ref = monitor(process, Other),
+    receive {'DOWN', Ref, process, Other, _} -> ok end,
+    case Proceed() of
+        true -> to(Spec, Build, Timeouts, Proceed);
+        false -> {error, {cancelled, #{app => Spec#app_spec.name}}}
     end.
 
 %%% Before anything changes, under the lock: everybody sees what this application is going to hold

@@ -1,7 +1,7 @@
 %%% @doc Builds made of source text, as the workspace would hand them to the runtime: compiled into
-%%% `<store>/<key>/lib/<app>/ebin'.
+%%% `<workspace>/store/<key>/lib/<app>/ebin'.
 -module(bct_build).
--export([make/2, make/3, lib/3, build/3, app/1, app/2, offer/2, from_dir/3, hide/1]).
+-export([make/2, make/3, lib/3, build/3, app/1, app/2, offer/2, from_dir/3]).
 
 %% @doc A build of one application. Options: vsn, modules => [{Name, SourceText}], app => extra keys
 %% of the .app file, files => [{RelativePath, Content}], libs => [lib()] that come before it.
@@ -18,11 +18,12 @@ key(Name) ->
 
 build(Key, #{name := Name, version := Version, path := Path} = Lib, Libs) ->
     #{key => Key, app => Name, version => Version, revision => Key, tool => rebar3, path => Path,
-      libs => Libs ++ [Lib]}.
+      libs => Libs ++ [Lib], toolchain => <<"test">>, needs => [],
+      otp => list_to_binary(erlang:system_info(otp_release))}.
 
 %% @doc Compiles one application into the store.
 lib(Store, Key, #{name := Name} = Options) ->
-    Dir = filename:join([Store, Key, "lib", atom_to_list(Name)]),
+    Dir = filename:join([bc_gitops_store:path(Store, Key), <<"lib">>, atom_to_binary(Name)]),
     Ebin = filename:join(Dir, "ebin"),
     ok = filelib:ensure_path(Ebin),
     lists:foreach(
@@ -75,13 +76,9 @@ app(Callbacks, More) ->
     Texts = maps:values(maps:merge(Defaults, Callbacks)),
     iolist_to_binary(["-behaviour(application).\n", lists:join("\n", Texts), "\n", More]).
 
-%% @doc Makes the build what the workspace has prepared for this name and source.
-offer(#{app := Name} = Build, Source) ->
-    true = ets:insert(bc_gitops_workspace_prepared, {{Name, Source}, Build}),
-    true = ets:insert(bc_gitops_workspace_prepared, {{key, maps:get(key, Build)}, Build}),
-    ok.
-
-%% @doc Takes all builds away again.
-hide(Name) ->
-    true = ets:match_delete(bc_gitops_workspace_prepared, {{Name, '_'}, '_'}),
+%% @doc Makes the build what the workspace has prepared for this name and source, and has in its store.
+offer(#{app := Name, key := Key} = Build, Source) ->
+    Root = bc_gitops_workspace_server:root(),
+    {ok, _} = bc_gitops_store:publish(Root, bc_gitops_store:path(Root, Key), Key, Build),
+    true = ets:insert(bc_gitops_workspace_server:table(), {{prepared, Name, Source}, Build}),
     ok.
