@@ -1,0 +1,53 @@
+%%% No call of a native function holds a normal scheduler for over a millisecond: those that may are
+%%% marked dirty in the Rust sources, and the others are timed here with their largest input.
+-module(bc_gitops_native_scheduler_tests).
+-include_lib("eunit/include/eunit.hrl").
+
+-define(LIMIT_US, 1000).
+-define(RUNS, 50).
+
+every_normal_function_is_timed_test() ->
+    ?assertEqual(normal_functions(), lists:sort([Name || {Name, _} <- calls()])).
+
+%% The best of many runs: the operating system may take the processor away in any one of them.
+normal_functions_are_short_test_() ->
+    [{atom_to_list(Name), fun() ->
+        Times = [element(1, timer:tc(Call)) || _ <- lists:seq(1, ?RUNS)],
+        ?assert(lists:min(Times) < ?LIMIT_US)
+     end} || {Name, Call} <- calls()].
+
+%% The largest inputs they take.
+calls() ->
+    Longest = binary:copy(<<"x">>, 65536),
+    LongUrl = <<"https://127.0.0.1:1/", (binary:copy(<<"x">>, 60000))/binary>>,
+    [{abi, fun bc_gitops_native:abi/0},
+     {git_abandoned, fun bc_gitops_native:git_abandoned/0},
+     {git_cancel, fun() -> cancelled(started(<<"https://127.0.0.1:1/">>)) end},
+     {git_start, fun() -> cancelled(started(LongUrl)) end},
+     {identicon, fun() -> bc_gitops_native:identicon(Longest, 16#ffffffff) end},
+     {identicon_uri, fun() -> bc_gitops_native:identicon_uri(Longest, 16#ffffffff) end}].
+
+started(Url) ->
+    Request = #{op => list, url => Url, timeout => 1000, auth => #{}},
+    Ref = make_ref(),
+    {ok, Job} = bc_gitops_native:git_start(Request, self(), Ref),
+    Job.
+
+cancelled(Job) ->
+    ok = bc_gitops_native:git_cancel(Job).
+
+%% The functions whose attribute names no dirty scheduler.
+normal_functions() ->
+    Sources = filelib:wildcard(bct_fixture:path("../../native/nif/src/**/*.rs")),
+    ?assertNotEqual([], Sources),
+    lists:sort(lists:append([normal_functions(S) || S <- Sources])).
+
+normal_functions(Source) ->
+    {ok, Text} = file:read_file(Source),
+    Pattern = "#\\[rustler::nif([^\\]]*)\\]\\s*(?:pub )?fn (\\w+)",
+    case re:run(Text, Pattern, [global, {capture, all_but_first, list}]) of
+        {match, Found} ->
+            [list_to_atom(Name) || [Options, Name] <- Found, string:find(Options, "Dirty") =:= nomatch];
+        nomatch ->
+            []
+    end.
