@@ -27,9 +27,14 @@ pub(crate) fn run(
     let heads = session.connected(&mut remote, |connection| session.heads(connection))?;
     let mut listing = collect(&heads);
     if !only.is_empty() {
+        let head = listing.head.clone();
+        let wanted = |name: &str| {
+            only.iter()
+                .any(|only| only == name || only == "HEAD" && head.as_deref() == Some(name))
+        };
         listing
             .refs
-            .retain(|name, _| only.iter().any(|wanted| short(name) == Some(wanted)));
+            .retain(|name, _| short(name).is_some_and(wanted));
     }
     Ok(listing)
 }

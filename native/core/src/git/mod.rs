@@ -21,10 +21,13 @@ pub mod request;
 pub mod tree;
 pub mod url;
 
+mod base64;
 mod control;
+mod known_hosts;
 mod lock;
 mod place;
 mod session;
+mod ssh_home;
 mod submodule;
 mod worktree;
 

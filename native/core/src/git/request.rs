@@ -31,7 +31,8 @@ pub enum Op {
     List {
         /// The remote.
         url: String,
-        /// Only branches and tags of these names; everything when empty.
+        /// Only branches and tags of these short names (`HEAD`: the default branch); everything
+        /// when empty.
         only: Vec<String>,
     },
     /// A clone without a work tree that follows one branch.

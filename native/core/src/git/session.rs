@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
+use git2::cert::{Cert, CertHostkey};
 use git2::{
     AutotagOption, CertificateCheckStatus, Direction, ErrorClass, ErrorCode, FetchOptions, Oid,
     ProxyOptions, Remote, RemoteCallbacks, RemoteConnection, RemoteRedirect,
@@ -12,8 +13,10 @@ use git2::{
 use super::auth::{Auth, Offers};
 use super::control::Control;
 use super::error::{Fact, GitError, Kind, Result};
+use super::known_hosts::{self, ServerKey};
 use super::options;
 use super::request::{MAX_OBJECTS, Progress};
+use super::ssh_home::SshHome;
 use super::url::{GitUrl, Scheme};
 
 /// A remote with more branches and tags than this is refused.
@@ -94,6 +97,8 @@ pub(crate) struct Session<'a> {
     /// The reason of a failure that libgit2 hides behind a text of its own.
     reason: RefCell<Option<GitError>>,
     tried: Cell<bool>,
+    /// Held while libgit2 may read the known_hosts file of this job.
+    _ssh_home: Option<SshHome>,
 }
 
 impl<'a> Session<'a> {
@@ -107,7 +112,12 @@ impl<'a> Session<'a> {
         if let (Scheme::Https, Some(file)) = (url.scheme, &auth.ca_file) {
             options::trust(file)?;
         }
+        let known_hosts = auth
+            .known_hosts
+            .as_deref()
+            .filter(|_| url.scheme == Scheme::Ssh);
         Ok(Self {
+            _ssh_home: (url.scheme == Scheme::Ssh).then(|| SshHome::with(known_hosts)),
             url,
             auth,
             control,
@@ -223,22 +233,37 @@ impl<'a> Session<'a> {
         })
     }
 
-    fn check_server(
-        &self,
-        _certificate: &git2::cert::Cert<'_>,
-        host: &str,
-    ) -> Result<CertificateCheckStatus> {
+    fn check_server(&self, certificate: &Cert<'_>, host: &str) -> Result<CertificateCheckStatus> {
         self.control.check()?;
+        if let Some(key) = certificate.as_hostkey() {
+            return self.check_host_key(key);
+        }
         let expected = self.url.host.as_str();
-        if self.url.scheme != Scheme::Ssh
-            && !host.eq_ignore_ascii_case(expected)
-            && self.auth.has_password_for(self.url)
-        {
+        if !host.eq_ignore_ascii_case(expected) && self.auth.has_password_for(self.url) {
             let message =
                 format!("{expected} redirects to {host}; credentials are not sent to another host");
             return Err(GitError::new(Kind::AuthFailed, message).with(Fact::Host, host));
         }
         Ok(CertificateCheckStatus::CertificatePassthrough)
+    }
+
+    /// `CertificateOk` overrules libgit2, which knows the user's own file only: it is said for a key
+    /// that was found in the right file and for no other.
+    fn check_host_key(&self, key: &CertHostkey<'_>) -> Result<CertificateCheckStatus> {
+        let (Some(bytes), Some(sha256)) = (key.hostkey(), key.hash_sha256()) else {
+            return Err(GitError::new(
+                Kind::HostKey,
+                "the server's host key can't be read",
+            ));
+        };
+        let server = ServerKey {
+            host: &self.url.host,
+            port: self.url.port,
+            key: bytes,
+            sha256,
+        };
+        known_hosts::check(&server, self.auth.known_hosts.as_deref())?;
+        Ok(CertificateCheckStatus::CertificateOk)
     }
 
     /// The one error of a failed network call.
@@ -261,6 +286,11 @@ impl<'a> Session<'a> {
             (_, ErrorCode::Certificate) if self.url.scheme == Scheme::Ssh => Kind::HostKey,
             (_, ErrorCode::Certificate) => Kind::Certificate,
             (_, ErrorCode::Timeout) => Kind::Timeout,
+            (ErrorClass::Ssh | ErrorClass::Net, _)
+                if self.url.scheme == Scheme::Ssh && is_missing(message) =>
+            {
+                Kind::NotFound
+            }
             (ErrorClass::Http | ErrorClass::Net, _) if self.url.scheme != Scheme::Local => {
                 http_kind(message)
             }
@@ -279,6 +309,18 @@ impl<'a> Session<'a> {
         };
         GitError::new(kind, message)
     }
+}
+
+/// An SSH server says so in words: git itself, and the large forges.
+fn is_missing(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    [
+        "does not appear to be a git repository",
+        "not found",
+        "does not exist",
+    ]
+    .iter()
+    .any(|text| message.contains(text))
 }
 
 /// libgit2 gives the status of an HTTP answer in its text only.
