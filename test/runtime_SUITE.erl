@@ -20,14 +20,14 @@ groups() ->
                    hangs_in_on_load, damaged_build_stops_nothing, lingering_process_of_old_code]},
         {dependencies, [dependency_is_brought_and_goes, dependency_is_shared_and_counted,
                         dependency_conflict_is_named, dependency_changes_with_the_app,
-                        dependency_change_is_undone, dependency_no_longer_needed_goes,
+                        dependency_change_is_undone, dependency_no_longer_needed_goes, module_moves_from_dependency_to_app,
                         unstarted_dependency_is_only_loaded, otp_application_is_started_and_stays,
                         managed_app_is_dependency_of_another]},
         {host, [starts_from_the_hosts_path, host_has_another_version, host_has_the_module,
                 host_has_the_dependency, host_has_another_dependency, started_by_the_host,
                 configuration_of_the_host_comes_back]},
         {lives, [caller_killed_before_the_stop, caller_killed_after_the_stop, two_apps_at_once,
-                 same_app_waits, reads_are_fast_while_an_app_hangs, restore_adopts, restore_starts_from_store,
+                 same_app_waits, switch_killed_in_the_middle, shared_module_is_refused, reads_are_fast_while_an_app_hangs, restore_adopts, restore_starts_from_store,
                  survives_restart_of_bc_gitops, found_stopped_is_started_again, crash_is_seen,
                  emits_telemetry]},
         {elixir, [protocols_beside_one_another]},
@@ -407,6 +407,19 @@ dependency_no_longer_needed_goes(Config) ->
     false = erlang:module_loaded(rt_dep),
     undefined = application:get_key(rt_dep, vsn).
 
+module_moves_from_dependency_to_app(Config) ->
+    Needs = [{applications, [kernel, stdlib, rt_dep]}],
+    Dep = lib(Config, rt_dep, "1.0.0", #{modules => [{rt_moves, "where() -> dependency.\n"}]}),
+    {ok, _} = deploy(app(Config, rt_one, "1.0.0", #{app => Needs, libs => [Dep]})),
+    Inside = [{rt_moves, "where() -> app.\n"}],
+    Bad = #{start => "start(_, _) -> {error, no}."},
+    {error, {rolled_back, _}} = upgrade(app(Config, rt_one, "2.0.0", #{modules => Inside, callbacks => Bad})),
+    dependency = apply(rt_moves, where, []),
+    true = lists:keymember(rt_dep, 1, application:which_applications(1000)),
+    {ok, _} = upgrade(app(Config, rt_one, "3.0.0", #{modules => Inside})),
+    app = apply(rt_moves, where, []),
+    undefined = application:get_key(rt_dep, vsn).
+
 unstarted_dependency_is_only_loaded(Config) ->
     Dep = lib(Config, rt_dep, "1.0.0", #{app => [{mod, {rt_dep_app, []}}],
               modules => [{rt_dep, "version() -> \"1.0.0\".\n"}, {rt_dep_app, bct_build:app(#{})}]}),
@@ -581,6 +594,30 @@ same_app_waits(Config) ->
     [{ok, _} = R || R <- parallel([fun() -> deploy(Build) end || Build <- Builds])],
     #app_state{version = Version, status = running} = bct_runtime:state(rt_one),
     ?assertEqual(binary_to_list(Version), version(rt_one)).
+
+%% Nothing undoes it at once: the next switch of the application does.
+switch_killed_in_the_middle(Config) ->
+    {ok, _} = deploy(app(Config, rt_one, "1.0.0", #{})),
+    Two = app(Config, rt_one, "2.0.0", #{
+        modules => [{rt_only_two, ""}],
+        callbacks => #{start => "start(_, _) -> rt_gate ! self(), receive go -> ok end, supervisor:start_link(?MODULE, [])."}
+    }),
+    true = register(rt_gate, self()),
+    Upgrade = background(fun() -> upgrade(Two) end),
+    receive Starting when is_pid(Starting) -> ok end,
+    [{_, Switch, _, _}] = supervisor:which_children(bc_gitops_switch_sup),
+    exit(Switch, kill),
+    {error, {switch_crashed, _}} = result(Upgrade),
+    true = unregister(rt_gate),
+    {ok, #app_state{version = <<"3.0.0">>, status = running}} = upgrade(app(Config, rt_one, "3.0.0", #{})),
+    "3.0.0" = version(rt_one),
+    false = erlang:module_loaded(rt_only_two).
+
+shared_module_is_refused(Config) ->
+    Make = fun(Name) -> app(Config, Name, "1.0.0", #{modules => [{rt_same, "who() -> ok.\n"}]}) end,
+    {ok, _} = deploy(Make(rt_one)),
+    {error, {module_conflict, #{app := rt_two, modules := [{rt_same, _}]}}} = deploy(Make(rt_two)),
+    ok = apply(rt_same, who, []).
 
 reads_are_fast_while_an_app_hangs(Config) ->
     {ok, _} = deploy(app(Config, rt_hang, "1.0.0", #{callbacks => #{prep_stop => ["prep_stop(_) -> rt_gate ! self(), ", hang(), "."]}})),

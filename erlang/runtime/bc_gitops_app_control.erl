@@ -9,7 +9,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([start/2, stop/2, load/2, unload/2, is_running/1, is_up/1, master/1, root/1, running/1]).
+-export([start/2, abandon/1, stop/2, load/2, unload/2, is_running/1, is_up/1, master/1, root/1, running/1]).
 -export([with_deadline/3, ask_controller/3]).
 
 -export_type([error/0]).
@@ -47,6 +47,25 @@ abandon_start(App, Starter, Timeout) ->
             {error, {controller_blocked, #{app => App, timeout => Timeout}}};
         _Failed ->
             {error, {start_timeout, #{app => App, timeout => Timeout}}}
+    end.
+
+%% @doc Kills what hangs in its start among an application and those that it needs.
+-spec abandon(atom()) -> ok.
+abandon(App) ->
+    case running(?CONTROLLER_TIMEOUT) of
+        {ok, Running} ->
+            Starting = [Name || Name <- needs([App], []), not lists:member(Name, Running)],
+            lists:foreach(fun(Name) -> kill(master(Name)) end, Starting);
+        {error, _} ->
+            ok
+    end.
+
+needs([], Seen) ->
+    Seen;
+needs([App | Rest], Seen) ->
+    case application:get_key(App, applications) of
+        {ok, Needs} -> needs((Needs -- [App | Seen]) ++ Rest, lists:usort([App | Seen]));
+        undefined -> needs(Rest, Seen)
     end.
 
 %% @doc Stops an application. `killed' says that it did not stop by itself within the timeout.

@@ -8,13 +8,13 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([prepare/1, load/2, unload/2, verify/1, leftovers/1, add_path/1, delete_path/1]).
+-export([prepare/1, load/3, unload/2, verify/1, leftovers/1, delete_path/1]).
 
 -export_type([lib/0, prepared/0, md5/0]).
 
 -type md5() :: <<_:128>>.
 -type lib() :: #{name := atom(), version := binary(), path := binary(), modules := #{module() => md5()}}.
--opaque prepared() :: #{atomic := term(), on_load := [object()], modules := [module()]}.
+-opaque prepared() :: #{atomic := code:prepared_code(), on_load := [object()]}.
 -type object() :: {module(), file:filename(), binary()}.
 -type failure() :: {error, {Kind :: atom(), map()}}.
 
@@ -63,7 +63,7 @@ file(Path, Module) ->
 prepare_objects(Objects) ->
     case code:prepare_loading(Objects) of
         {ok, Atomic} ->
-            {ok, prepared(Atomic, [], Objects)};
+            {ok, #{atomic => Atomic, on_load => []}};
         {error, Refused} ->
             OnLoad = [Module || {Module, on_load_not_allowed} <- Refused],
             case [R || {_, Why} = R <- Refused, Why =/= on_load_not_allowed] of
@@ -75,23 +75,32 @@ prepare_objects(Objects) ->
 prepare_apart(Objects, OnLoad) ->
     {Last, First} = lists:partition(fun({Module, _, _}) -> lists:member(Module, OnLoad) end, Objects),
     case code:prepare_loading(First) of
-        {ok, Atomic} -> {ok, prepared(Atomic, Last, Objects)};
+        {ok, Atomic} -> {ok, #{atomic => Atomic, on_load => Last}};
         {error, Refused} -> {error, {code_refused, #{modules => Refused}}}
     end.
 
-prepared(Atomic, OnLoad, Objects) ->
-    #{atomic => Atomic, on_load => OnLoad, modules => [Module || {Module, _, _} <- Objects]}.
-
-%% @doc Loads what was prepared: everything at once, then the modules with an `-on_load' function, which
-%% may call the others. The modules must have been unloaded before.
--spec load(prepared(), timeout()) -> ok | failure().
-load(#{atomic := Atomic, on_load := OnLoad, modules := Modules}, Timeout) ->
+%% @doc Loads what was prepared: everything at once, then, with their application's directories at the end
+%% of the code path, the modules with an `-on_load' function, which may call the others and look for
+%% files. In this order nobody's call makes the code server load a module from its path before. The
+%% modules must have been unloaded.
+-spec load(prepared(), Dirs :: [file:filename_all()], timeout()) -> ok | failure().
+load(#{atomic := Atomic, on_load := OnLoad}, Dirs, Timeout) ->
     case code:finish_loading(Atomic) of
         ok ->
-            _ = [code:purge(Module) || Module <- Modules, erlang:check_old_code(Module)],
-            load_on_load(OnLoad, Timeout);
+            case add_paths(Dirs) of
+                ok -> load_on_load(OnLoad, Timeout);
+                {error, _} = Error -> Error
+            end;
         {error, Refused} ->
             {error, {load_failed, #{modules => Refused}}}
+    end.
+
+add_paths([]) ->
+    ok;
+add_paths([Dir | Rest]) ->
+    case code:add_pathz(ebin(Dir)) of
+        true -> add_paths(Rest);
+        {error, Reason} -> {error, {bad_path, #{path => Dir, reason => Reason}}}
     end.
 
 load_on_load([], _Timeout) ->
@@ -131,7 +140,7 @@ kill_on_load(Module) ->
 %% named in the log. One that the node cannot do without is not: then it is an error.
 -spec unload(atom(), [module()]) -> ok | failure().
 unload(App, Modules) ->
-    Loaded = [Module || Module <- Modules, erlang:module_loaded(Module) orelse erlang:check_old_code(Module)],
+    Loaded = leftovers(Modules),
     case purge(App, Loaded) of
         ok ->
             _ = [code:delete(Module) || Module <- Loaded, erlang:module_loaded(Module)],
@@ -211,14 +220,7 @@ old_code(Module) ->
 leftovers(Modules) ->
     [Module || Module <- Modules, erlang:module_loaded(Module) orelse erlang:check_old_code(Module)].
 
-%% @doc Puts the ebin directory of an application at the end of the code path.
--spec add_path(file:filename_all()) -> ok | failure().
-add_path(Path) ->
-    case code:add_pathz(ebin(Path)) of
-        true -> ok;
-        {error, Reason} -> {error, {bad_path, #{path => Path, reason => Reason}}}
-    end.
-
+%% @doc Takes the ebin directory of an application off the code path.
 -spec delete_path(file:filename_all()) -> ok.
 delete_path(Path) ->
     _ = code:del_path(ebin(Path)),

@@ -91,33 +91,29 @@ content(Path) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc Modules of Lib that the host has under the same name, with different code or in another
-%% application. Ours are the code paths that Lib may replace.
--spec conflicts([module()], OurPaths :: [binary()]) -> [{module(), file:filename_all()}].
-conflicts(Modules, OurPaths) ->
-    Files = path_index(OurPaths),
-    [{Module, Where} || Module <- Modules, Where <- where(Module, Files, OurPaths)].
+%% @doc Modules that the host has under the same name, with the place where it has them. Ours are all
+%% libraries that we put on the code path.
+-spec conflicts([module()], Ours :: [bc_gitops_code:lib()]) -> [{module(), file:filename_all()}].
+conflicts(Modules, Ours) ->
+    Paths = maps:from_list([{ebin(Path), true} || #{path := Path} <- Ours]),
+    Index = index([Dir || Dir <- code:get_path(), not is_map_key(unicode:characters_to_binary(Dir), Paths)]),
+    [{Module, Where} || Module <- Modules, Where <- where(Module, Index, Paths)].
 
-where(Module, Files, OurPaths) ->
-    case Files of
-        #{Module := Dir} ->
-            [Dir];
-        _ ->
-            case code:is_loaded(Module) of
-                {file, File} when is_list(File) ->
-                    case is_below(File, OurPaths) of
-                        true -> [];
-                        false -> [File]
-                    end;
-                {file, Special} ->
-                    [Special];
-                false ->
-                    []
-            end
+ebin(Path) ->
+    filename:join(Path, <<"ebin">>).
+
+where(Module, Index, Paths) ->
+    case Index of
+        #{Module := Dir} -> [Dir];
+        _ -> [File || {file, File} <- [code:is_loaded(Module)], not is_in(File, Paths)]
     end.
 
-path_index(OurPaths) ->
-    Dirs = [Dir || Dir <- code:get_path(), not is_below(Dir, OurPaths)],
+is_in(File, Paths) when is_list(File) ->
+    is_map_key(unicode:characters_to_binary(filename:dirname(File)), Paths);
+is_in(_PreloadedOrCoverCompiled, _Paths) ->
+    false.
+
+index(Dirs) ->
     lists:foldl(fun index_dir/2, #{}, Dirs).
 
 index_dir(Dir, Index) ->
@@ -139,10 +135,6 @@ index_file(Dir, File, Index) ->
         _ ->
             Index
     end.
-
-is_below(Path, Parents) ->
-    Binary = unicode:characters_to_binary(Path),
-    lists:any(fun(Parent) -> string:prefix(Binary, [Parent, $/]) =/= nomatch end, Parents).
 
 %% @doc Applications that are needed, are not optional, and are neither on the code path nor among the
 %% descriptions of the build.

@@ -93,8 +93,8 @@ is_ours(App) ->
 %% @doc Whether an application's directory is on the code path because we put it there.
 -spec is_our_path(binary()) -> boolean().
 is_our_path(Path) ->
-    lists:any(fun(#{lib := #{path := Ours} = Lib}) -> Ours =:= Path andalso not is_map_key(on_host, Lib) end,
-              maps:values(libs())).
+    Ours = [Held || #{lib := Lib, next := Next} <- maps:values(libs()), Held <- [Lib, Next], Held =/= none],
+    lists:any(fun(#{path := P} = Lib) -> P =:= Path andalso not is_map_key(on_host, Lib) end, Ours).
 
 lookup(Table, Key) ->
     case ets:whereis(Table) of

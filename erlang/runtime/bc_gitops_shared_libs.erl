@@ -15,7 +15,7 @@
     old := [lib()],       % goes when the application is stopped, the application itself among them
     new := [lib()],       % comes in their place, the application last
     stale := [lib()],     % was coming when an earlier switch was interrupted: goes with the old
-    drop := [lib()]       % not needed any more: goes when all is well
+    drop := [lib()]       % not needed any more: those of old that nothing takes the place of
 }.
 
 %% @doc What a build of App means for what is on the code path. Libs are the build's, in dependency order.
@@ -27,7 +27,8 @@ plan(App, Libs, Table) ->
             Names = [Name || #{name := Name} <- Libs],
             Dropped = [Lib || {Name, #{owners := [Owner], lib := Lib}} <- maps:to_list(Table),
                               Owner =:= App, not lists:member(Name, Names)],
-            {ok, maps:map(fun(_, Placed) -> lists:reverse(Placed) end, Plan#{drop := Dropped})};
+            #{old := Old} = Ordered = maps:map(fun(_, Placed) -> lists:reverse(Placed) end, Plan),
+            {ok, Ordered#{old := bc_gitops_side:stop_order(Dropped) ++ Old, drop := Dropped}};
         {error, _} = Error ->
             Error
     end.
@@ -99,11 +100,12 @@ conflict(App, #{name := Name, version := Wanted}, #{version := Present, path := 
 
 %% @doc The changes of the table with which App holds the libraries of its plan while it switches.
 -spec claim(atom(), plan()) -> fun((table()) -> table()).
-claim(App, #{keep := Keep, add := Add, new := New}) ->
+claim(App, #{keep := Keep, add := Add, new := New, drop := Drop}) ->
     fun(Table) ->
+        Going = [{Name, (maps:get(Name, Table))#{switching := self()}} || #{name := Name} <- Drop],
         Held = [{Name, hold(App, Name, Lib, none, Table)} || #{name := Name} = Lib <- Keep ++ Add],
         Switching = [{Name, hold(App, Name, Lib, self(), Table)} || #{name := Name} = Lib <- New],
-        maps:from_list(Held ++ Switching)
+        maps:from_list(Going ++ Held ++ Switching)
     end.
 
 hold(App, Name, Lib, Switching, Table) ->

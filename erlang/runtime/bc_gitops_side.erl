@@ -131,9 +131,8 @@ bring_code(#{app := App, libs := Libs, code := Code, touched := Touched}, #{star
     {OnHost, OurLibs} = lists:partition(fun is_on_host/1, Libs),
     Modules = modules(OurLibs),
     steps([
-        fun() -> each(OurLibs, fun(#{path := Path}) -> bc_gitops_code:add_path(Path) end) end,
         fun() -> load_from_host(OnHost) end,
-        fun() -> bc_gitops_code:load(Code, Timeout) end,
+        fun() -> bc_gitops_code:load(Code, [Path || #{path := Path} <- OurLibs], Timeout) end,
         fun() -> consolidate(Touched, Modules, Timeout) end,
         fun() -> bc_gitops_runtime_events:loaded(App, Modules) end,
         fun() -> bc_gitops_code:verify(Libs) end
@@ -191,6 +190,7 @@ start_of_host(App, Need, Timeout) ->
         {ok, {error, Reason}} ->
             {error, {dependency_not_started, #{app => App, dependency => Need, reason => Reason}}};
         {error, {Kind, Details}} ->
+            ok = bc_gitops_app_control:abandon(Need),
             {error, {dependency_not_started, Details#{kind => Kind}}}
     end.
 

@@ -87,10 +87,16 @@ check_missing(#{app := App, descriptions := Descriptions} = Switch) ->
         Missing -> {error, {missing_applications, Missing}}
     end.
 
-check_modules(#{app := App, plan := #{add := Add, old := Old, new := New, stale := Stale}} = Switch) ->
-    Ours = [Lib || Lib <- Add ++ New, not bc_gitops_side:is_on_host(Lib)],
-    Paths = [Path || #{path := Path} <- Stale ++ Old ++ Add ++ New],
-    case bc_gitops_host:conflicts(bc_gitops_side:modules(Ours), Paths) of
+%% Each module belongs to one library, and none to the host and to us.
+check_modules(#{app := App, plan := Plan, table := Table} = Switch) ->
+    #{add := Add, old := Old, new := New, stale := Stale} = Plan,
+    Coming = [Lib || Lib <- Add ++ New, not bc_gitops_side:is_on_host(Lib)],
+    Staying = [Lib || #{lib := Lib} <- maps:values(Table), not lists:member(Lib, Old)],
+    Modules = bc_gitops_side:modules(Coming),
+    Taken = [{Module, Path} || #{modules := Theirs, path := Path} <- Staying,
+                               Module <- Modules, is_map_key(Module, Theirs)],
+    Ours = [Lib || Lib <- Stale ++ Old ++ Coming ++ Staying, not bc_gitops_side:is_on_host(Lib)],
+    case Taken ++ bc_gitops_host:conflicts(Modules, Ours) of
         [] -> {ok, Switch};
         Conflicts -> {error, {module_conflict, #{app => App, modules => Conflicts}}}
     end.
@@ -175,19 +181,19 @@ complete(#{app := App, spec := Spec, build := Build} = Switch, #{base := Base, b
         root => bc_gitops_app_control:root(App), started_at => calendar:universal_time(),
         details => #{gap_ms => Gap}
     },
-    settle(Switch, Entry),
+    ok = settle(Switch, Entry),
     {ok, Entry}.
 
-settle(#{app := App, plan := #{new := New, drop := Drop}, timeouts := Timeouts}, Entry) ->
-    Unused = bc_gitops_switches:locked(libs, fun() ->
+settle(#{app := App, plan := #{new := New, drop := Drop}}, Entry) ->
+    bc_gitops_switches:locked(libs, fun() ->
         Table = bc_gitops_runtime_table:libs(),
-        Settled = maps:from_list([{Name, (maps:get(Name, Table))#{lib := Lib, switching := none, next := none}}
-                                  || #{name := Name} = Lib <- New]),
-        {Changes, Unused} = bc_gitops_shared_libs:release(App, Drop, Table),
-        ok = bc_gitops_runtime_table:put(App, Entry, maps:merge(Settled, Changes)),
-        Unused
-    end),
-    report(App, remove_unused(App, Unused, Timeouts)).
+        Settled = [{Name, (settled(Name, Table))#{lib := Lib}} || #{name := Name} = Lib <- New],
+        Gone = [{Name, gone} || #{name := Name} <- Drop],
+        ok = bc_gitops_runtime_table:put(App, Entry, maps:from_list(Settled ++ Gone))
+    end).
+
+settled(Name, Table) ->
+    (maps:get(Name, Table))#{switching := none, next := none}.
 
 %% Nobody else can take up what is unused while it goes: it is marked as being switched.
 remove_unused(_App, [], _Timeouts) ->
@@ -245,12 +251,13 @@ undone({error, RollbackReason}, _WasUp, _Switch, Reason, Gap) ->
     {rollback_failed, #{reason => Reason, rollback_reason => RollbackReason, gap_ms => Gap}}.
 
 %% What came for this application goes again; what it held before, it holds.
-abandon(#{app := App, plan := #{keep := Keep, add := Add, new := New}, table := Before, timeouts := Timeouts}, Error) ->
+abandon(#{app := App, plan := Plan, table := Before, timeouts := Timeouts}, Error) ->
+    #{keep := Keep, add := Add, new := New, drop := Drop} = Plan,
     Unused = bc_gitops_switches:locked(libs, fun() ->
         Table = bc_gitops_runtime_table:libs(),
-        Came = [Lib || #{name := Name} = Lib <- Keep ++ Add ++ New, not is_held(App, Name, Before)],
-        Back = maps:from_list([{Name, (maps:get(Name, Table))#{switching := none, next := none}}
-                               || #{name := Name} <- New, is_held(App, Name, Before)]),
+        {Held, Came} = lists:partition(fun(#{name := Name}) -> is_held(App, Name, Before) end,
+                                       Keep ++ Add ++ New ++ Drop),
+        Back = maps:from_list([{Name, settled(Name, Table)} || #{name := Name} <- Held -- Keep]),
         {Changes, Unused} = bc_gitops_shared_libs:release(App, Came, Table),
         ok = bc_gitops_runtime_table:set_libs(maps:merge(Back, Changes)),
         Unused
