@@ -73,10 +73,13 @@ wanted(Url, Ref) ->
 
 %%% gen_server
 
+-spec init(options()) -> {ok, #state{}}.
 init(Options) ->
     _ = ets:new(?TABLE, [named_table, protected, {read_concurrency, true}]),
     {ok, #state{options = Options}}.
 
+-spec handle_call({refresh, [source()], timeout()}, gen_server:from(), #state{}) ->
+    {reply, ok, #state{}} | {noreply, #state{}}.
 handle_call({refresh, Sources, Timeout}, From, State) ->
     Listed = listed(Sources),
     case lists:usort([Url || {Url, _} <- Listed]) of
@@ -87,9 +90,11 @@ handle_call({refresh, Sources, Timeout}, From, State) ->
             {noreply, next(enqueue(Listed, State#state{waiting = [Waiter | State#state.waiting]}))}
     end.
 
+-spec handle_cast({refresh, [source()]}, #state{}) -> {noreply, #state{}}.
 handle_cast({refresh, Sources}, State) ->
     {noreply, next(enqueue(listed(Sources), State))}.
 
+-spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({bc_gitops_git, Ref, Result}, #state{running = Running} = State) ->
     case maps:take(Ref, Running) of
         {{Url, Refs}, Rest} ->
