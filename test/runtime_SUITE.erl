@@ -545,9 +545,10 @@ caller_killed_before_the_stop(Config) ->
     ]}),
     Two = app(Config, rt_one, "2.0.0", #{app => [{applications, [kernel, stdlib, rt_dep]}], libs => [Dep]}),
     true = register(rt_gate, self()),
-    {Caller, _} = background(fun() -> upgrade(Two) end),
+    {Caller, Ref} = background(fun() -> upgrade(Two) end),
     receive Starting when is_pid(Starting) ->
         exit(Caller, kill),
+        receive {'DOWN', Ref, process, Caller, killed} -> ok end,
         Starting ! go
     end,
     bct_runtime:until(fun() -> application:get_key(rt_dep, vsn) =:= undefined end),
@@ -562,9 +563,10 @@ caller_killed_after_the_stop(Config) ->
         start => "start(_, _) -> rt_gate ! self(), receive go -> ok end, supervisor:start_link(?MODULE, [])."
     }}),
     true = register(rt_gate, self()),
-    {Caller, _} = background(fun() -> upgrade(Two) end),
+    {Caller, Ref} = background(fun() -> upgrade(Two) end),
     receive Starting when is_pid(Starting) ->
         exit(Caller, kill),
+        receive {'DOWN', Ref, process, Caller, killed} -> ok end,
         Starting ! go
     end,
     bct_runtime:until(fun() ->
