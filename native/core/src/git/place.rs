@@ -44,7 +44,7 @@ pub(crate) fn inspect(path: &Path) -> Result<Place> {
         Ok(entries) => {
             let foreign = entries
                 .filter_map(|entry| entry.ok())
-                .any(|entry| !is_leftover(&entry.file_name().to_string_lossy()));
+                .any(|entry| !is_ours(&entry.file_name().to_string_lossy()));
             if foreign {
                 taken("files that are no git repository")
             } else {
@@ -97,8 +97,12 @@ pub(crate) struct Aside<'a> {
 const NEW: &str = ".git.new";
 const OLD: &str = ".git.old";
 
-fn is_leftover(name: &str) -> bool {
-    name == NEW || name == OLD
+/// The lock of the node that uses the path, which is taken before there is a repository, and the files
+/// it is made from.
+const NODE_LOCK: &str = "bc_gitops.lock";
+
+fn is_ours(name: &str) -> bool {
+    name == NEW || name == OLD || name.starts_with(NODE_LOCK)
 }
 
 impl<'a> Aside<'a> {
@@ -219,4 +223,19 @@ pub(crate) fn packs(path: &Path) -> usize {
 /// An error of libgit2 about the repository at a path.
 pub(crate) fn local(path: &Path, error: &git2::Error) -> GitError {
     GitError::local(error).with(Fact::Path, path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_the_lock_of_the_node_is_free() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("bc_gitops.lock"), "").expect("a lock");
+        fs::write(dir.path().join("bc_gitops.lock.42"), "").expect("a lock in the making");
+        assert!(matches!(inspect(dir.path()), Ok(Place::Free)));
+        fs::write(dir.path().join("notes.txt"), "mine").expect("a file");
+        assert!(inspect(dir.path()).is_err());
+    }
 }
