@@ -21,11 +21,13 @@ trap 'exit 143' TERM
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then DEMO_COLOUR=yes; else DEMO_COLOUR=no; fi
 export DEMO_COLOUR
 
-mkdir "$dir/ebin"
-ERL_LIBS="$(dirname "$lib")" erlc -o "$dir/ebin" "$root"/examples/demo/*.erl
+# The directory above ebin is an application's name to the code server: not bc_gitops-SOMETHING.
+ebin=$dir/demo/ebin
+mkdir -p "$ebin"
+ERL_LIBS="$(dirname "$lib")" erlc -o "$ebin" "$root"/examples/demo/*.erl
 
 node() { # +Bd: Ctrl-C ends the node instead of asking what to do
-    erl +Bd -noshell -pa "$lib/ebin" -pa "$dir/ebin" "$@"
+    erl +Bd -noshell -pa "$lib/ebin" -pa "$ebin" "$@"
 }
 node -run bcg_demo prepare "$dir" "$root/examples"
 status=0

@@ -17,8 +17,9 @@ if [ -d "$repo" ]; then repo=$(cd "$repo" && pwd); fi
 key=$(printf '%s %s' "$repo" "$branch" | cksum | cut -d ' ' -f 1)
 dir=${RUN_DIR:-${XDG_STATE_HOME:-${HOME:?HOME is not set: give RUN_DIR}/.local/state}/bc_gitops/run-$key}
 umask 077
-mkdir -p "$dir/ebin"
-ERL_LIBS="$(dirname "$lib")" erlc -o "$dir/ebin" "$root/examples/run/bcg_follow.erl"
+ebin=$dir/follow/ebin
+mkdir -p "$ebin"
+ERL_LIBS="$(dirname "$lib")" erlc -o "$ebin" "$root/examples/run/bcg_follow.erl"
 
 echo "following $repo, branch $branch"
 echo "clone, builds, state and log are in $dir"
@@ -26,7 +27,7 @@ echo "Ctrl-C stops; what ran is started again by the next run"
 echo
 
 # The node is asked to stop in order: it gets TERM, whatever this script gets.
-erl +Bi -noshell ${RUN_CONFIG:+-config "$RUN_CONFIG"} -pa "$lib/ebin" -pa "$dir/ebin" \
+erl +Bi -noshell ${RUN_CONFIG:+-config "$RUN_CONFIG"} -pa "$lib/ebin" -pa "$ebin" \
     -kernel logger "[{handler,default,logger_std_h,#{config=>#{file=>\"$dir/bc_gitops.log\"}}}]" \
     -run bcg_follow start "$repo" "$branch" "$dir" < /dev/null &
 node=$!
