@@ -51,10 +51,14 @@ read(Dir, Name) ->
 atoms_left() ->
     erlang:system_info(atom_count) < ?ATOM_SHARE * erlang:system_info(atom_limit).
 
-parse({ok, [{application, App, Properties}]}, Dir, Name, File) when is_atom(App), is_list(Properties) ->
-    case {atom_to_list(App), fields(Properties)} of
-        {Name, {ok, Fields}} -> {ok, Fields#{name => App, dir => Dir}};
-        {Name, {error, Field}} -> invalid(File, io_lib:format("~s is not what it should be", [Field]));
+parse({ok, [{application, App, Properties}]}, Dir, Name, File) when is_atom(App) ->
+    Fields = case is_list_to_its_end(Properties) of
+        true -> fields(Properties);
+        false -> {error, properties}
+    end,
+    case {atom_to_list(App), Fields} of
+        {Name, {ok, Read}} -> {ok, Read#{name => App, dir => Dir}};
+        {Name, {error, Field}} -> invalid(File, io_lib:format("its ~s cannot be read", [Field]));
         {Other, _} -> invalid(File, io_lib:format("it names the application ~s", [Other]))
     end;
 parse({ok, _}, _Dir, _Name, File) ->
@@ -83,8 +87,12 @@ fields(Properties) ->
             {error, Field}
     end.
 
-is_atoms(List) ->
-    is_list(List) andalso lists:all(fun is_atom/1, List).
+is_atoms([Atom | Rest]) when is_atom(Atom) -> is_atoms(Rest);
+is_atoms(Rest) -> Rest =:= [].
+
+%% A term of a file may be a list without a proper end.
+is_list_to_its_end([_ | Rest]) -> is_list_to_its_end(Rest);
+is_list_to_its_end(Rest) -> Rest =:= [].
 
 %% @doc The applications with their modules and MD5s. Every module of an `.app' file must have its
 %% beam, and every beam must be named after its module. Their paths begin with To instead of From.

@@ -25,14 +25,22 @@ libs(Apps, Toolchain, Places) ->
 
 stored(Missing, Toolchain, #{workspace := Workspace} = Places) ->
     Key = bc_gitops_store:key(elixir, <<"0000000000">>, Toolchain),
-    case bc_gitops_store:lookup(Workspace, Key) of
+    Found = case intact(bc_gitops_store:lookup(Workspace, Key)) of
+        {ok, _} = Kept -> Kept;
+        {error, not_found} -> store(Key, Toolchain, Places)
+    end,
+    case Found of
         {ok, #{libs := Libs}} -> {ok, {Key, wanted(Missing, Libs)}};
-        {error, not_found} ->
-            case store(Key, Toolchain, Places) of
-                {ok, #{libs := Libs}} -> {ok, {Key, wanted(Missing, Libs)}};
-                {error, _} = Error -> Error
-            end
+        {error, _} = Error -> Error
     end.
+
+intact({ok, Build}) ->
+    case bc_gitops_store:intact(Build) of
+        true -> {ok, Build};
+        false -> {error, not_found}
+    end;
+intact({error, not_found}) ->
+    {error, not_found}.
 
 %% All that is missing, and Elixir itself, which each of its applications needs.
 wanted(Missing, Libs) ->

@@ -67,7 +67,7 @@ publish(Workspace, Tree, Key, Build) ->
         fun() -> file:write_file(File, unicode:characters_to_binary(Text)) end,
         fun() -> bc_gitops_tree:sync(Tree) end,
         fun() -> filelib:ensure_path(path(Workspace, <<>>)) end,
-        fun() -> move_in(Tree, path(Workspace, Key)) end,
+        fun() -> move_in(Tree, Workspace, Key) end,
         fun() -> bc_gitops_tree:sync_directory(path(Workspace, <<>>)) end
     ],
     case run(Steps) of
@@ -83,10 +83,28 @@ run([Step | Rest]) ->
         {error, _} = Error -> Error
     end.
 
-move_in(Tree, Target) ->
-    case file:rename(Tree, Target) of
-        {error, Reason} when Reason =:= eexist; Reason =:= enotempty -> ok;
-        Result -> Result
+%% Who was faster has the same; what was damaged since makes room.
+move_in(Tree, Workspace, Key) ->
+    case file:rename(Tree, path(Workspace, Key)) of
+        {error, Reason} when Reason =:= eexist; Reason =:= enotempty ->
+            case is_intact(Workspace, Key) of
+                true -> ok;
+                false -> replace(Tree, Workspace, Key)
+            end;
+        Result ->
+            Result
+    end.
+
+is_intact(Workspace, Key) ->
+    case lookup(Workspace, Key) of
+        {ok, Build} -> intact(Build);
+        {error, not_found} -> false
+    end.
+
+replace(Tree, Workspace, Key) ->
+    case delete(Workspace, Key, filename:dirname(Tree)) of
+        ok -> file:rename(Tree, path(Workspace, Key));
+        {error, _} = Error -> Error
     end.
 
 %% @doc Every key in the store.
@@ -120,9 +138,9 @@ touch(Workspace, Key) ->
 %% @doc Whether the beams of a build are those of its manifest.
 -spec intact(build()) -> boolean().
 intact(#{libs := Libs}) ->
-    lists:all(fun is_intact/1, Libs).
+    lists:all(fun is_whole/1, Libs).
 
-is_intact(#{path := Path, modules := Modules}) ->
+is_whole(#{path := Path, modules := Modules}) ->
     case bc_gitops_native:beam_scan([filename:join(Path, <<"ebin">>)]) of
         {ok, Beams} ->
             Found = maps:from_list([{Module, MD5} || {Module, _, MD5} <- Beams]),

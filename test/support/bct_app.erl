@@ -1,6 +1,6 @@
 %%% @doc Small real projects of each build tool, as files for `bct_repo:commit/2'.
 -module(bct_app).
--export([rebar3/2, rebar3/3, mix/2, mix/3, erlang_mk/2, server/2]).
+-export([rebar3/2, rebar3/3, mix/2, mix/3, erlang_mk/2, erlang_mk/3, app_file/2, server/2]).
 
 %% @doc A rebar3 application with a gen_server that answers its version.
 rebar3(App, Version) ->
@@ -42,10 +42,14 @@ mix(App, Version, Extra) ->
 
 %% @doc An erlang.mk application. Its erlang.mk is a small stand-in with the real one's targets.
 erlang_mk(App, Version) ->
+    erlang_mk(App, Version, "true").
+
+%% @doc Before it compiles, the build runs a line of shell.
+erlang_mk(App, Version, Script) ->
     [
         {"Makefile", ["PROJECT = ", App, "\nPROJECT_VERSION = ", Version, "\ninclude erlang.mk\n"]},
         {"erlang.mk", [
-            "app::\n\tmkdir -p ebin\n\terlc +debug_info -o ebin src/*.erl\n"
+            "app::\n\t", string:replace(Script, "$", "$$", all), "\n\tmkdir -p ebin\n\terlc +debug_info -o ebin src/*.erl\n"
             "\tsed 's/{modules, \\[\\]}/{modules, ['$$(ls src/*.erl | xargs -n1 basename -s .erl | paste -sd,)']}/' "
             "src/$(PROJECT).app.src > ebin/$(PROJECT).app\n"
         ]},
@@ -54,6 +58,7 @@ erlang_mk(App, Version) ->
         {"src/" ++ App ++ "_app.erl", callback(App)}
     ].
 
+%% @doc The source of the application resource file.
 app_file(App, Version) ->
     io_lib:format(
         "{application, ~s, [{description, \"test\"}, {vsn, \"~s\"}, {registered, [~s]}, {modules, []},\n"
