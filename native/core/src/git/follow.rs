@@ -115,6 +115,7 @@ impl Follower<'_> {
                 self.write_refs(repository, wanted)?;
             } else {
                 readable(repository, wanted)?;
+                self.write_head(repository, wanted)?;
             }
             self.write_origin(repository)?;
             Ok(self.followed(wanted, previous))
@@ -171,16 +172,20 @@ impl Follower<'_> {
         };
         // A branch `a` that is no longer followed stands in the way of a branch `a/b`.
         let written = write().or_else(|_| drop_tracked(repository).and_then(|()| write()));
+        written.map_err(|error| place::local(self.path, &error))?;
+        self.write_head(repository, wanted)
+    }
+
+    /// Lets HEAD name the commit, so that `git log` shows it. The HEAD of a clone with a work tree
+    /// belongs to that work tree.
+    fn write_head(&self, repository: &Repository, wanted: Oid) -> Result<()> {
         let adopted = repository.path().join("index").exists();
-        written
-            .and_then(|()| {
-                if adopted {
-                    Ok(())
-                } else {
-                    repository.set_head_detached(wanted)
-                }
-            })
-            .map_err(|error| place::local(self.path, &error))
+        let stands = || repository.head().ok().and_then(|head| head.target()) == Some(wanted);
+        if adopted || stands() {
+            return Ok(());
+        }
+        let written = repository.set_head_detached(wanted);
+        written.map_err(|error| place::local(self.path, &error))
     }
 
     /// Writes the remote's url, without user information, where `git remote -v` finds it.

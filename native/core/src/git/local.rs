@@ -1,9 +1,11 @@
 //! Reading and moving a local clone; no network.
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use git2::{ErrorCode, Repository, Sort};
+use git2::{ErrorCode, Repository};
 
 use super::control::Control;
 use super::error::{Fact, GitError, Kind, Result};
@@ -37,19 +39,29 @@ pub fn head(path: &[u8]) -> Result<String> {
     head_commit(&path, &repository).map(|commit| commit.id().to_string())
 }
 
-/// The newest commits that HEAD leads to, newest first.
+/// The newest commits that HEAD leads to, in the order of `git log`: by time, and those of one second
+/// as they are found. Reads no more of the history than it answers.
 pub fn log(path: &[u8], count: usize) -> Result<Vec<LogEntry>> {
     let (path, repository) = open(path)?;
-    let head = head_commit(&path, &repository)?.id();
-    let read = || -> std::result::Result<Vec<LogEntry>, git2::Error> {
-        let mut walk = repository.revwalk()?;
-        walk.set_sorting(Sort::TIME)?;
-        walk.push(head)?;
-        walk.take(count)
-            .map(|id| repository.find_commit(id?).map(|commit| entry(&commit)))
-            .collect()
-    };
-    read().map_err(|error| place::local(&path, &error))
+    let head = head_commit(&path, &repository)?;
+    let mut entries = Vec::new();
+    let mut seen = HashSet::from([head.id()]);
+    let mut found = 0_usize;
+    let mut next = BinaryHeap::from([(head.time().seconds(), Reverse(found), head.id())]);
+    while entries.len() < count
+        && let Some((_, _, id)) = next.pop()
+    {
+        let commit = repository
+            .find_commit(id)
+            .map_err(|error| place::local(&path, &error))?;
+        // The parents of a shallow clone's oldest commits are not there.
+        for parent in commit.parents().filter(|parent| seen.insert(parent.id())) {
+            found += 1;
+            next.push((parent.time().seconds(), Reverse(found), parent.id()));
+        }
+        entries.push(entry(&commit));
+    }
+    Ok(entries)
 }
 
 /// Moves the work tree to a branch, tag or commit that the clone has.
@@ -75,7 +87,7 @@ pub fn checkout(path: &[u8], reference: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a repository stands at the path.
+/// Opens the repository at a path.
 fn open(path: &[u8]) -> Result<(PathBuf, Repository)> {
     options::set();
     let path = grammar::path(path)?;

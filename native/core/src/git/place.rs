@@ -153,7 +153,9 @@ impl Drop for Aside<'_> {
 
 fn remove(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(GitError::io(dir, &error)),
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(GitError::io(dir, &error))
+        }
         _ => Ok(()),
     }
 }
