@@ -1,15 +1,17 @@
 %%% @doc Starts, stops, loads and unloads one application, each within a deadline.
 %%%
-%%% The application controller is shared by the whole VM: `application:stop/1' runs the application's
-%%% `prep_stop/1' inside it, and one that hangs there blocks everybody. So applications are stopped
-%%% through their application master, as the controller itself does it; the controller only learns
-%%% of the result. Whoever is not done at the deadline is killed with every process it owns.
-%%% Requests to the controller are made by a process of their own, which is given up at the deadline.
+%%% The application controller is shared by the whole VM: `application:stop/1' runs the
+%%% application's `prep_stop/1' inside it, and one that hangs there blocks everybody. So
+%%% applications are stopped through their application master, as the controller itself does it;
+%%% the controller only learns of the result. Whoever is not done at the deadline is killed with
+%%% every process it owns. Requests to the controller are made by a process of their own, which is
+%%% given up at the deadline.
 -module(bc_gitops_app_control).
 
 -include_lib("kernel/include/logger.hrl").
 
--export([start/2, abandon/1, stop/2, load/2, unload/2, is_running/1, is_up/1, master/1, root/1, running/1]).
+-export([start/2, abandon/1, stop/2, load/2, unload/2]).
+-export([is_running/1, is_up/1, master/1, root/1, running/1]).
 -export([with_deadline/3, ask_controller/3]).
 
 -export_type([error/0]).
@@ -21,8 +23,8 @@
 %% How long killed processes may take to be gone.
 -define(KILL_TIMEOUT, 5000).
 
-%% @doc Starts an application that is loaded, as `temporary'. At the deadline its application master is
-%% killed, with all that it started.
+%% @doc Starts an application that is loaded, as `temporary'. At the deadline its application
+%% master is killed, with all that it started.
 -spec start(atom(), timeout()) -> ok | error().
 start(App, Timeout) ->
     Starter = ask(fun() -> application:start(App, temporary) end),
@@ -92,7 +94,8 @@ stop_master(Master, Timeout) ->
             stopped
     end.
 
-%% @doc Loads an application from the term of its .app file. What was loaded before must be unloaded.
+%% @doc Loads an application from the term of its .app file. What was loaded before must be
+%% unloaded.
 -spec load({application, atom(), list()}, timeout()) -> ok | error().
 load({application, App, _} = Description, Timeout) ->
     case ask_controller(fun() -> application:load(Description) end, Timeout, #{app => App}) of
@@ -120,8 +123,8 @@ is_running(App) ->
         Master -> is_process_alive(Master)
     end.
 
-%% @doc Whether an application that was started is up. One without a callback module has no processes: it
-%% is up while it is loaded. Answers at once.
+%% @doc Whether an application that was started is up. One without a callback module has no
+%% processes: it is up while it is loaded. Answers at once.
 -spec is_up(atom()) -> boolean().
 is_up(App) ->
     case application:get_key(App, mod) of
@@ -142,8 +145,8 @@ running(Timeout) ->
 master(App) ->
     application_controller:get_master(App).
 
-%% @doc The root supervisor of a running application. Asks the application, so only for a moment when it
-%% is known to answer, and never for long.
+%% @doc The root supervisor of a running application. Asks the application, so only for a moment
+%% when it is known to answer, and never for long.
 -spec root(atom()) -> pid() | undefined.
 root(App) ->
     case master(App) of
@@ -157,9 +160,10 @@ root(App) ->
             end
     end.
 
-%% @doc Asks the application controller for something that needs no application's code. When it does not
-%% answer because it waits in a callback of an application of ours (somebody called
-%% `application:stop/1' for one that hangs), that application is killed, which frees the controller.
+%% @doc Asks the application controller for something that needs no application's code. When it
+%% does not answer because it waits in a callback of an application of ours (somebody called
+%% `application:stop/1' for one that hangs), that application is killed, which frees the
+%% controller.
 -spec ask_controller(fun(() -> Result), timeout(), map()) ->
     {ok, Result} | {error, {crashed | controller_blocked, map()}}.
 ask_controller(Fun, Timeout, Details) ->
@@ -196,8 +200,8 @@ kill_blocker(App) ->
                  #{domain => [bc_gitops], app => App}),
     kill(master(App)).
 
-%% An application's processes are those whose group leader is its master. The master itself would kill
-%% them in the same way at the end of an orderly stop.
+%% An application's processes are those whose group leader is its master. The master itself would
+%% kill them in the same way at the end of an orderly stop.
 kill(undefined) ->
     ok;
 kill(Master) ->
@@ -207,7 +211,8 @@ kill(Master) ->
     kill_group(Master, erlang:monotonic_time(millisecond) + ?KILL_TIMEOUT).
 
 kill_group(Master, Until) ->
-    Members = [Pid || Pid <- processes(), process_info(Pid, group_leader) =:= {group_leader, Master}],
+    Members = [Pid || Pid <- processes(),
+                      process_info(Pid, group_leader) =:= {group_leader, Master}],
     lists:foreach(fun(Pid) -> exit(Pid, kill) end, Members),
     case Members =:= [] orelse erlang:monotonic_time(millisecond) > Until of
         true -> ok;
@@ -232,18 +237,20 @@ with_deadline(Fun, Timeout, Details) ->
 %% The worker watches its caller from a third process: a link would need the caller to trap exits.
 ask(Fun) ->
     Caller = self(),
-    spawn_monitor(fun() ->
+    Tag = make_ref(),
+    {Worker, Ref} = spawn_monitor(fun() ->
         Worker = self(),
         _ = spawn(fun() -> guard(Caller, Worker) end),
-        exit({?MODULE, run(Fun)})
-    end).
+        Caller ! {Tag, run(Fun)}
+    end),
+    {Worker, Ref, Tag}.
 
 guard(Caller, Worker) ->
     CallerRef = monitor(process, Caller),
     WorkerRef = monitor(process, Worker),
     receive
         {'DOWN', CallerRef, process, _, _} -> exit(Worker, kill);
-        {'DOWN', WorkerRef, process, _, _} -> ok
+        {'DOWN', WorkerRef, process, _, _} -> true
     end.
 
 run(Fun) ->
@@ -253,14 +260,18 @@ run(Fun) ->
         Class:Reason:Stack -> {down, {Class, Reason, Stack}}
     end.
 
-answer({Pid, Ref}, Timeout) ->
+answer({Worker, Ref, Tag}, Timeout) ->
     receive
-        {'DOWN', Ref, process, Pid, {?MODULE, Outcome}} -> Outcome;
-        {'DOWN', Ref, process, Pid, Reason} -> {down, Reason}
+        {Tag, Outcome} ->
+            demonitor(Ref, [flush]),
+            Outcome;
+        {'DOWN', Ref, process, Worker, Reason} ->
+            {down, Reason}
     after Timeout -> timeout
     end.
 
-give_up({Pid, Ref}) ->
-    exit(Pid, kill),
-    demonitor(Ref, [flush]),
-    ok.
+%% What it sent before it died arrives before the news of its death.
+give_up({Worker, Ref, Tag}) ->
+    exit(Worker, kill),
+    receive {'DOWN', Ref, process, Worker, _} -> ok end,
+    receive {Tag, _} -> ok after 0 -> ok end.

@@ -1,8 +1,8 @@
 %%% @doc The environment of a managed application: what its spec says over what it would be without.
 %%%
-%%% Without the spec a key is what somebody set before the application was first loaded, else what the
-%%% host's configuration says, else the default in the .app file. A key that leaves the spec goes back
-%%% to that. All changes go through the application controller, within a deadline.
+%%% Without the spec a key is what somebody set before the application was first loaded, else what
+%%% the host's configuration says, else the default in the .app file. A key that leaves the spec
+%%% goes back to that. All changes go through the application controller, within a deadline.
 -module(bc_gitops_app_env).
 
 -export([all/1, set_by_hand/2, apply/4, put_back/3, changes/2, notify/3]).

@@ -31,9 +31,9 @@ needs(Description) ->
 includes(Description) ->
     value(included_applications, Description, []).
 
-%% @doc Which of the applications App needs at run time, directly or through others, in the order in
-%% which they start; App is the last. Applications that are not among Descriptions are left to the host.
-%% Those that are only included are loaded and started by the one that includes them.
+%% @doc Which of the applications App needs at run time, directly or through others, in the order
+%% in which they start; App is the last. Applications that are not among Descriptions are left to
+%% the host. Those that are only included are loaded and started by the one that includes them.
 -spec start_order(atom(), #{atom() => description()}) -> [atom()].
 start_order(App, Descriptions) ->
     {Order, _Seen} = visit(App, Descriptions, {[], #{}}),

@@ -1,9 +1,9 @@
 %%% @doc Loads and unloads the object code of whole applications, and compares what is loaded with a
 %%% manifest.
 %%%
-%%% Everything that can fail for want of good files happens in `prepare/1', before anything is stopped.
-%%% Code paths are added at the end of the path, never in front of the host's. All modules are loaded
-%%% explicitly: a release runs in embedded mode and loads nothing by itself.
+%%% Everything that can fail for want of good files happens in `prepare/1', before anything is
+%%% stopped. Code paths are added at the end of the path, never in front of the host's. All modules
+%%% are loaded explicitly: a release runs in embedded mode and loads nothing by itself.
 -module(bc_gitops_code).
 
 -include_lib("kernel/include/logger.hrl").
@@ -13,7 +13,10 @@
 -export_type([lib/0, prepared/0, md5/0]).
 
 -type md5() :: <<_:128>>.
--type lib() :: #{name := atom(), version := binary(), path := binary(), modules := #{module() => md5()}}.
+-type lib() :: #{
+    name := atom(), version := binary(), path := binary(), modules := #{module() => md5()},
+    on_host => true           % the files are the host's own
+}.
 -opaque prepared() :: #{atomic := code:prepared_code(), on_load := [object()]}.
 -type object() :: {module(), file:filename(), binary()}.
 -type failure() :: {error, {Kind :: atom(), map()}}.
@@ -22,8 +25,8 @@
 -define(LEAVE_ROUNDS, 20).
 -define(LEAVE_INTERVAL, 10).
 
-%% @doc Reads every module of the libraries, compares it with its MD5 in the manifest and prepares it
-%% for loading. Changes nothing in the running system.
+%% @doc Reads every module of the libraries, compares it with its MD5 in the manifest and prepares
+%% it for loading. Changes nothing in the running system.
 -spec prepare([lib()]) -> {ok, prepared()} | failure().
 prepare(Libs) ->
     case read_objects(Libs) of
@@ -33,7 +36,8 @@ prepare(Libs) ->
 
 read_objects(Libs) ->
     Wanted = [{Module, MD5, file(Path, Module)}
-              || #{path := Path, modules := Modules} <- Libs, {Module, MD5} <- maps:to_list(Modules)],
+              || #{path := Path, modules := Modules} <- Libs,
+                 {Module, MD5} <- maps:to_list(Modules)],
     read_objects(Wanted, []).
 
 read_objects([], Objects) ->
@@ -50,7 +54,8 @@ read_objects([{Module, MD5, File} | Rest], Objects) ->
     end.
 
 damaged(Module, File, Details) ->
-    {error, {build_damaged, Details#{module => Module, file => unicode:characters_to_binary(File)}}}.
+    Name = unicode:characters_to_binary(File),
+    {error, {build_damaged, Details#{module => Module, file => Name}}}.
 
 hex(MD5) when is_binary(MD5) ->
     << <<(hd(integer_to_list(N, 16)))>> || <<N:4>> <= MD5 >>;
@@ -73,16 +78,17 @@ prepare_objects(Objects) ->
     end.
 
 prepare_apart(Objects, OnLoad) ->
-    {Last, First} = lists:partition(fun({Module, _, _}) -> lists:member(Module, OnLoad) end, Objects),
+    IsLast = fun({Module, _, _}) -> lists:member(Module, OnLoad) end,
+    {Last, First} = lists:partition(IsLast, Objects),
     case code:prepare_loading(First) of
         {ok, Atomic} -> {ok, #{atomic => Atomic, on_load => Last}};
         {error, Refused} -> {error, {code_refused, #{modules => Refused}}}
     end.
 
-%% @doc Loads what was prepared: everything at once, then, with their application's directories at the end
-%% of the code path, the modules with an `-on_load' function, which may call the others and look for
-%% files. In this order nobody's call makes the code server load a module from its path before. The
-%% modules must have been unloaded.
+%% @doc Loads what was prepared: everything at once, then, with their application's directories at
+%% the end of the code path, the modules with an `-on_load' function, which may call the others and
+%% look for files. In this order nobody's call makes the code server load a module from its path
+%% before. The modules must have been unloaded.
 -spec load(prepared(), Dirs :: [file:filename_all()], timeout()) -> ok | failure().
 load(#{atomic := Atomic, on_load := OnLoad}, Dirs, Timeout) ->
     case code:finish_loading(Atomic) of
@@ -135,9 +141,9 @@ kill_on_load(Module) ->
         processes()
     ).
 
-%% @doc Removes modules from the VM. Their application has been stopped. A process that still runs one
-%% gets a moment to leave it; one that stays, or keeps a fun of it, is killed, as every purge does, and
-%% named in the log. One that the node cannot do without is not: then it is an error.
+%% @doc Removes modules from the VM. Their application has been stopped. A process that still runs
+%% one gets a moment to leave it; one that stays, or keeps a fun of it, is killed, as every purge
+%% does, and named in the log. One that the node cannot do without is not: then it is an error.
 -spec unload(atom(), [module()]) -> ok | failure().
 unload(App, Modules) ->
     Loaded = leftovers(Modules),
@@ -166,7 +172,8 @@ purge(App, Modules) ->
     end.
 
 soft_purge(Modules, Rounds) ->
-    Held = [Module || Module <- Modules, erlang:check_old_code(Module), not code:soft_purge(Module)],
+    Old = [Module || Module <- Modules, erlang:check_old_code(Module)],
+    Held = [Module || Module <- Old, not code:soft_purge(Module)],
     case Held =:= [] orelse Rounds =:= 0 of
         true ->
             Held;
@@ -218,7 +225,8 @@ old_code(Module) ->
 %% @doc Which of the modules are in the VM still, as current or old code.
 -spec leftovers([module()]) -> [module()].
 leftovers(Modules) ->
-    [Module || Module <- Modules, erlang:module_loaded(Module) orelse erlang:check_old_code(Module)].
+    [Module || Module <- Modules,
+               erlang:module_loaded(Module) orelse erlang:check_old_code(Module)].
 
 %% @doc Takes the ebin directory of an application off the code path.
 -spec delete_path(file:filename_all()) -> ok.

@@ -1,8 +1,8 @@
-%%% @doc What belongs to the host: OTP, Elixir, the applications that the node's boot started, bc_gitops
-%%% itself and what any of them needs. None of it is ever managed, stopped or replaced.
+%%% @doc What belongs to the host: OTP, Elixir, the applications that the node's boot started,
+%%% bc_gitops itself and what any of them needs. None of it is ever managed, stopped or replaced.
 %%%
-%%% "The host's" is what stands on the code path without being ours, and what runs without our having
-%%% started it; `bc_gitops_runtime_table' knows what is ours.
+%%% "The host's" is what stands on the code path without being ours, and what runs without our
+%%% having started it; `bc_gitops_runtime_table' knows what is ours.
 -module(bc_gitops_host).
 
 -export([protected/2, application/1, conflicts/2, missing/2, is_vital/1, content/1]).
@@ -23,9 +23,10 @@
 %% Processes of the node that belong to no application.
 -define(VITAL, [init, erl_prim_loader, logger, application_controller]).
 
-%% @doc Why an application of this name may not be managed, if it may not. Running are the names of the
-%% applications that run now.
--spec protected(atom(), Running :: [atom()]) -> {true, otp | started_by_host | needed_by_bc_gitops} | false.
+%% @doc Why an application of this name may not be managed, if it may not. Running are the names of
+%% the applications that run now.
+-spec protected(atom(), Running :: [atom()]) ->
+    {true, otp | started_by_host | needed_by_bc_gitops} | false.
 protected(App, Running) ->
     case lists:member(App, ?OTP_APPLICATIONS) of
         true ->
@@ -82,21 +83,22 @@ version(Path, App) ->
             <<>>
     end.
 
-%% @doc The MD5 of each module in the ebin directory of an application. Modules are named as binaries:
-%% reading a directory must not create atoms.
+%% @doc The MD5 of each module in the ebin directory of an application. Modules are named as
+%% binaries: reading a directory must not create atoms.
 -spec content(file:filename_all()) -> {ok, #{binary() => bc_gitops_code:md5()}} | {error, term()}.
 content(Path) ->
-    case bc_gitops_native:beam_scan([filename:join(unicode:characters_to_binary(Path), <<"ebin">>)]) of
+    case bc_gitops_native:beam_scan([ebin(unicode:characters_to_binary(Path))]) of
         {ok, Found} -> {ok, maps:from_list([{Module, MD5} || {Module, _File, MD5} <- Found])};
         {error, _} = Error -> Error
     end.
 
-%% @doc Modules that the host has under the same name, with the place where it has them. Ours are all
-%% libraries that we put on the code path.
+%% @doc Modules that the host has under the same name, with the place where it has them. Ours are
+%% all libraries that we put on the code path.
 -spec conflicts([module()], Ours :: [bc_gitops_code:lib()]) -> [{module(), file:filename_all()}].
 conflicts(Modules, Ours) ->
     Paths = maps:from_list([{ebin(Path), true} || #{path := Path} <- Ours]),
-    Index = index([Dir || Dir <- code:get_path(), not is_map_key(unicode:characters_to_binary(Dir), Paths)]),
+    Index = index([Dir || Dir <- code:get_path(),
+                          not is_map_key(unicode:characters_to_binary(Dir), Paths)]),
     [{Module, Where} || Module <- Modules, Where <- where(Module, Index, Paths)].
 
 ebin(Path) ->
@@ -136,8 +138,8 @@ index_file(Dir, File, Index) ->
             Index
     end.
 
-%% @doc Applications that are needed, are not optional, and are neither on the code path nor among the
-%% descriptions of the build.
+%% @doc Applications that are needed, are not optional, and are neither on the code path nor among
+%% the descriptions of the build.
 -spec missing(atom(), #{atom() => bc_gitops_app_file:description()}) -> [atom()].
 missing(App, Descriptions) ->
     Needed = maps:fold(
@@ -148,13 +150,15 @@ missing(App, Descriptions) ->
         [],
         maps:with(bc_gitops_app_file:start_order(App, Descriptions), Descriptions)
     ),
-    [Name || Name <- lists:usort(Needed), not is_map_key(Name, Descriptions), not is_available(Name)].
+    [Name || Name <- lists:usort(Needed),
+             not is_map_key(Name, Descriptions), not is_available(Name)].
 
 is_available(App) ->
     application:get_key(App, vsn) =/= undefined
         orelse code:where_is_file(atom_to_list(App) ++ ".app") =/= non_existing.
 
-%% @doc Whether the node or bc_gitops cannot do without a process: purging code never kills one of these.
+%% @doc Whether the node or bc_gitops cannot do without a process: purging code never kills one of
+%% these.
 -spec is_vital(pid()) -> boolean().
 is_vital(Pid) ->
     case application:get_application(Pid) of

@@ -1,7 +1,7 @@
 %%% @doc Keeps the host's logging as it is while Elixir's `logger' application starts or stops.
 %%%
-%%% Depending on its version it removes or changes the handler `default', changes the primary level and
-%%% filters, and does or does not undo that when it stops.
+%%% Depending on its version it removes or changes the handler `default', changes the primary level
+%%% and filters, and does or does not undo that when it stops.
 -module(bc_gitops_logger_guard).
 
 -export([around/2]).

@@ -1,14 +1,15 @@
 %%% @doc Keeps Elixir's consolidated protocols right for several applications in one VM.
 %%%
-%%% A build consolidates each protocol over the implementations it knows, so that two such applications
-%%% break each other. Here each protocol touched by an application that comes or goes is consolidated
-%%% anew, from its own beam file, over the implementations on the host's and on our code paths. A
-%%% protocol without debug information cannot be: it is used as compiled, which finds implementations
-%%% by name and is only slower.
+%%% A build consolidates each protocol over the implementations it knows, so that two such
+%%% applications break each other. Here each protocol touched by an application that comes or goes
+%%% is consolidated anew, from its own beam file, over the implementations on the host's and on our
+%%% code paths. A protocol without debug information cannot be: it is used as compiled, which finds
+%%% implementations by name and is only slower.
 -module(bc_gitops_protocols).
 
 -export([touched/1, rebuild/2, is_consolidated/3]).
 
+%% A record of what was consolidated from which compiled module, as MD5s.
 -define(CONSOLIDATED(Protocol), {?MODULE, Protocol}).
 
 %% @doc The protocols that loaded modules define or implement.
@@ -55,12 +56,12 @@ rebuild_each([Protocol | Rest], Dirs, Timeout) ->
 failed(Details) ->
     {error, {protocol_failed, Details}}.
 
-%% `Protocol.consolidate/2' reads the file that `code:which/1' names, so the protocol must be loaded from
-%% the file that the compiler wrote; a host's release has the consolidated one loaded.
+%% `Protocol.consolidate/2' reads the file that `code:which/1' names, so the protocol must be
+%% loaded from the file that the compiler wrote; a host's release has the consolidated one loaded.
 consolidate(Protocol, Dirs) ->
     case compiled_file(Protocol, Dirs) of
         {ok, File} ->
-            Types = 'Elixir.Protocol':extract_impls(Protocol, Dirs),
+            Types = elixir(extract_impls, [Protocol, Dirs]),
             case as_compiled(Protocol, File) of
                 ok -> load_consolidated(Protocol, File, Types);
                 {error, _} = Error -> Error
@@ -68,6 +69,10 @@ consolidate(Protocol, Dirs) ->
         not_found ->
             ok
     end.
+
+%% Elixir is not there when this is compiled, and perhaps never.
+elixir(Function, Arguments) ->
+    apply('Elixir.Protocol', Function, Arguments).
 
 compiled_file(Protocol, Dirs) ->
     Name = atom_to_list(Protocol) ++ ".beam",
@@ -86,7 +91,7 @@ as_compiled(Protocol, File) ->
     end.
 
 load_consolidated(Protocol, File, Types) ->
-    case 'Elixir.Protocol':consolidate(Protocol, Types) of
+    case elixir(consolidate, [Protocol, Types]) of
         {ok, Code} ->
             {ok, {Protocol, Source}} = beam_lib:md5(File),
             persistent_term:put(?CONSOLIDATED(Protocol), {Source, code:module_md5(Code)}),

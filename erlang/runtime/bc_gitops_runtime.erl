@@ -59,8 +59,8 @@ remove(Module, Name) ->
 reconfigure(Module, Spec) ->
     call(Module, reconfigure, [Spec]).
 
-%% @doc Adopts what runs with exactly this build, else starts it from the store; never the network. A
-%% module without `restore/2' can only adopt.
+%% @doc Adopts what runs with exactly this build, else starts it from the store; never the network.
+%% A module without `restore/2' can only adopt.
 -spec restore(module(), #app_spec{}, Key :: binary()) -> {ok, #app_state{}} | failure().
 restore(Module, #app_spec{name = Name, version = Version} = Spec, Key) ->
     case exports(Module, restore, 2) of
@@ -68,12 +68,15 @@ restore(Module, #app_spec{name = Name, version = Version} = Spec, Key) ->
             call(Module, restore, [Spec, Key]);
         false ->
             case current(Module) of
-                {ok, #{Name := #app_state{status = running, version = Version} = State}} -> {ok, State};
-                _ -> {error, {restore_not_supported, #{app => Name, runtime => Module}}}
+                {ok, #{Name := #app_state{status = running, version = Version} = State}} ->
+                    {ok, State};
+                _ ->
+                    {error, {restore_not_supported, #{app => Name, runtime => Module}}}
             end
     end.
 
-%% @doc What the runtime says that runs; `unknown' when it does not say, fails, or is busy with a call.
+%% @doc What the runtime says that runs; `unknown' when it does not say, fails, or is busy with a
+%% call.
 -spec current(module()) -> {ok, #{atom() => #app_state{}}} | unknown.
 current(Module) ->
     case exports(Module, get_current_state, 0) of
@@ -88,8 +91,10 @@ current(Module) ->
 
 call_current(Module) ->
     case exports(Module, prepare, 1) of
-        true -> call_here(Module, get_current_state, []);
-        false -> bc_gitops_runtime_worker:call_if_idle(Module, get_current_state, [], ?CURRENT_TIMEOUT)
+        true ->
+            call_here(Module, get_current_state, []);
+        false ->
+            bc_gitops_runtime_worker:call_if_idle(Module, get_current_state, [], ?CURRENT_TIMEOUT)
     end.
 
 call(Module, Function, Arguments) ->

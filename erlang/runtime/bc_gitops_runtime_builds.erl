@@ -26,8 +26,10 @@ find(#app_spec{name = Name} = Spec) ->
         {error, _} = Error -> Error;
         not_found ->
             case bc_gitops_workspace:prepared(Name, source(Spec)) of
-                {ok, #{version := Version} = Build} when Version =:= Spec#app_spec.version -> {ok, Build};
-                _ -> checked(Spec, bc_gitops_workspace:prepare(Name, source(Spec), options(Spec)))
+                {ok, #{version := Version} = Build} when Version =:= Spec#app_spec.version ->
+                    {ok, Build};
+                _ ->
+                    checked(Spec, bc_gitops_workspace:prepare(Name, source(Spec), options(Spec)))
             end
     end.
 
@@ -41,8 +43,7 @@ lookup(Spec, ?HOST_KEY) ->
 lookup(Spec, Key) ->
     case bc_gitops_workspace:lookup(Key) of
         {ok, Build} -> checked(Spec, {ok, Build});
-        {error, not_found} -> {error, {build_not_found, #{app => Spec#app_spec.name, key => Key}}};
-        {error, _} = Error -> Error
+        {error, not_found} -> {error, {build_not_found, #{app => Spec#app_spec.name, key => Key}}}
     end.
 
 source(#app_spec{source = undefined}) -> #source_spec{};
@@ -59,8 +60,8 @@ checked(#app_spec{version = Wanted}, {ok, #{version := Found}}) ->
 checked(_Spec, {error, _} = Error) ->
     Error.
 
-%% An application that stands on the host's own code path is started from there when its version fits;
-%% the host's code is never replaced by another version.
+%% An application that stands on the host's own code path is started from there when its version
+%% fits; the host's code is never replaced by another version.
 from_host(#app_spec{name = Name, version = Wanted}) ->
     case bc_gitops_host:application(Name) of
         not_found ->
@@ -68,15 +69,18 @@ from_host(#app_spec{name = Name, version = Wanted}) ->
         {ok, #{version := Wanted, path := Path}} ->
             host_build(Name, Wanted, Path);
         {ok, #{version := Found, path := Path}} ->
-            {error, {host_application, #{app => Name, wanted => Wanted, found => Found, path => Path}}}
+            {error, {host_application, #{
+                app => Name, wanted => Wanted, found => Found, path => Path,
+                message => <<"the host has another version of it on its own code path">>}}}
     end.
 
 host_build(Name, Version, Path) ->
     case bc_gitops_host:content(Path) of
         {ok, Content} ->
             %% The host's own files: their names may become atoms.
-            Modules = maps:from_list([{binary_to_atom(M), MD5} || {M, MD5} <- maps:to_list(Content)]),
-            Lib = #{name => Name, version => Version, path => Path, modules => Modules, on_host => true},
+            Modules = [{binary_to_atom(Module), MD5} || {Module, MD5} <- maps:to_list(Content)],
+            Lib = #{name => Name, version => Version, path => Path,
+                    modules => maps:from_list(Modules), on_host => true},
             {ok, #{key => ?HOST_KEY, app => Name, version => Version, revision => <<"host">>,
                    tool => host, path => Path, libs => [Lib]}};
         {error, _} = Error ->

@@ -1,9 +1,9 @@
 %%% @doc The embedded runtime: managed applications run in this VM.
 %%%
-%%% Fetching and building happen in the caller's process and can be cancelled by killing it; what is
-%%% switched is switched in a process of its own (see bc_gitops_switches). What it answers about an
-%%% application is read from a table, from the application controller's table and from the liveness of
-%%% processes, so that no hanging application delays it.
+%%% Fetching and building happen in the caller's process and can be cancelled by killing it; what
+%%% is switched is switched in a process of its own (see bc_gitops_switches). What it answers about
+%%% an application is read from a table, from the application controller's table and from the
+%%% liveness of processes, so that no hanging application delays it.
 -module(bc_gitops_runtime_default).
 -behaviour(bc_gitops_runtime).
 
@@ -78,7 +78,8 @@ remove(Name) when is_atom(Name) ->
         ok ->
             ?LOG_NOTICE("~p is removed", [Name], #{domain => [bc_gitops], app => Name});
         {error, Reason} = Error ->
-            ?LOG_ERROR("~p could not be removed: ~0tp", [Name, Reason], #{domain => [bc_gitops], app => Name}),
+            ?LOG_ERROR("~p could not be removed: ~0tP", [Name, Reason, 40],
+                       #{domain => [bc_gitops], app => Name}),
             Error
     end.
 
@@ -100,7 +101,8 @@ reconfigure_known(#app_spec{name = Name} = Spec) ->
         not_found -> {error, {not_deployed, #{app => Name}}}
     end.
 
-change_env(#app_spec{name = Name, env = Env} = Spec, #{base_env := Base, details := Details} = Entry) ->
+change_env(#app_spec{name = Name, env = Env} = Spec, Entry) ->
+    #{base_env := Base, details := Details} = Entry,
     Old = bc_gitops_app_env:all(Name),
     New = maps:merge(Base, Env),
     #{start := Timeout} = timeouts(),
@@ -155,7 +157,8 @@ adopt(Spec, _Entry) ->
 %% @doc What this runtime deployed, and how it is.
 -spec get_current_state() -> {ok, #{atom() => #app_state{}}}.
 get_current_state() ->
-    {ok, maps:from_list([{Name, state(Entry)} || #{name := Name} = Entry <- bc_gitops_runtime_table:all()])}.
+    Entries = bc_gitops_runtime_table:all(),
+    {ok, maps:from_list([{Name, state(Entry)} || #{name := Name} = Entry <- Entries])}.
 
 is_possible(#app_spec{isolation = embedded}) ->
     ok;

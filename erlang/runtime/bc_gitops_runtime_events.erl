@@ -16,5 +16,5 @@ purged(App, Modules) ->
 execute(_Event, _App, []) ->
     ok;
 execute(Event, App, Modules) ->
-    _ = bc_gitops_telemetry:execute(Event, #{modules => length(Modules)}, #{app => App, modules => Modules}),
-    ok.
+    Metadata = #{app => App, modules => Modules},
+    bc_gitops_telemetry:execute(Event, #{modules => length(Modules)}, Metadata).

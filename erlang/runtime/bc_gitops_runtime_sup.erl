@@ -1,4 +1,5 @@
-%%% @doc Supervises the runtime's processes. What keeps the tables comes first: the others lean on it.
+%%% @doc Supervises the runtime's processes. What keeps the tables comes first: the others lean on
+%%% it.
 -module(bc_gitops_runtime_sup).
 -behaviour(supervisor).
 

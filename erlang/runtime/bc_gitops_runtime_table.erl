@@ -1,9 +1,9 @@
-%%% @doc Owns the tables of the embedded runtime: what it deployed, and which libraries it put on the
-%%% code path for whom. Readers read the tables; changes go through this process.
+%%% @doc Owns the tables of the embedded runtime: what it deployed, and which libraries it put on
+%%% the code path for whom. Readers read the tables; changes go through this process.
 %%%
-%%% Applications go on when bc_gitops alone is restarted, so each record is kept as a persistent term
-%%% too, from which a new owner fills the tables. Writes are as rare as switches, and a switch scans all
-%%% processes anyway when it purges code.
+%%% Applications go on when bc_gitops alone is restarted, so each record is kept as a persistent
+%%% term too, from which a new owner fills the tables. Writes are as rare as switches, and a switch
+%%% scans all processes anyway when it purges code.
 -module(bc_gitops_runtime_table).
 -behaviour(gen_server).
 
@@ -19,7 +19,7 @@
     spec := tuple(),
     build := map(),
     base_env := #{atom() => term()},     % the environment without the spec
-    host_env := #{atom() => term()},     % what somebody had set before the application was first loaded
+    host_env := #{atom() => term()},     % what somebody had set before it was first loaded
     root := pid() | undefined,
     started_at := calendar:datetime(),
     details := map()
@@ -93,7 +93,8 @@ is_ours(App) ->
 %% @doc Whether an application's directory is on the code path because we put it there.
 -spec is_our_path(binary()) -> boolean().
 is_our_path(Path) ->
-    Ours = [Held || #{lib := Lib, next := Next} <- maps:values(libs()), Held <- [Lib, Next], Held =/= none],
+    Ours = [Held || #{lib := Lib, next := Next} <- maps:values(libs()),
+                    Held <- [Lib, Next], Held =/= none],
     lists:any(fun(#{path := P} = Lib) -> P =:= Path andalso not is_map_key(on_host, Lib) end, Ours).
 
 lookup(Table, Key) ->
@@ -153,5 +154,6 @@ hold(Owner, LibName, Lib) ->
         [{_, #{owners := Owners} = Held}] ->
             ets:insert(?LIBS, {LibName, Held#{owners := [Owner | Owners]}});
         [] ->
-            ets:insert(?LIBS, {LibName, #{lib => Lib, owners => [Owner], switching => none, next => none}})
+            New = #{lib => Lib, owners => [Owner], switching => none, next => none},
+            ets:insert(?LIBS, {LibName, New})
     end.

@@ -25,16 +25,20 @@ start_link() ->
     end.
 
 %% @doc Waits for its turn and then for the answer. The caller's death ends the call.
--spec call(module(), atom(), [term()]) -> term() | {error, {runtime_failed | runtime_killed, map()}}.
+-spec call(module(), atom(), [term()]) ->
+    term() | {error, {runtime_failed | runtime_killed, map()}}.
 call(Module, Function, Arguments) ->
     gen_server:call(?MODULE, {call, {Module, Function, Arguments}}, infinity).
 
 %% @doc As `call/3', but an error when another call is under way or the answer takes too long, which
 %% ends the call as well.
--spec call_if_idle(module(), atom(), [term()], timeout()) -> term() | {error, {Kind :: atom(), map()}}.
+-spec call_if_idle(module(), atom(), [term()], timeout()) ->
+    term() | {error, {Kind :: atom(), map()}}.
 call_if_idle(Module, Function, Arguments, Timeout) ->
-    Call = fun() -> gen_server:call(?MODULE, {call_if_idle, {Module, Function, Arguments}}, infinity) end,
-    case bc_gitops_app_control:with_deadline(Call, Timeout, #{runtime => Module, callback => Function}) of
+    Request = {call_if_idle, {Module, Function, Arguments}},
+    Details = #{runtime => Module, callback => Function},
+    Call = fun() -> gen_server:call(?MODULE, Request, infinity) end,
+    case bc_gitops_app_control:with_deadline(Call, Timeout, Details) of
         {ok, Answer} -> Answer;
         {error, _} = Error -> Error
     end.
@@ -57,8 +61,10 @@ init([]) ->
     process_flag(trap_exit, true),
     {ok, #state{worker = start_worker()}}.
 
--spec handle_call(tuple(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
-handle_call({call_if_idle, {Module, Function, _}}, _From, #state{current = Current} = State) when Current =/= none ->
+-spec handle_call(tuple(), gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {noreply, #state{}}.
+handle_call({call_if_idle, {Module, Function, _}}, _From, State)
+        when State#state.current =/= none ->
     {reply, {error, {busy, #{runtime => Module, callback => Function}}}, State};
 handle_call({_, Request}, {Caller, _} = From, #state{waiting = Waiting} = State) ->
     Ref = monitor(process, Caller),
@@ -90,8 +96,8 @@ terminate(_Reason, #state{worker = Worker}) ->
     exit(Worker, kill),
     ok.
 
-next(#state{current = none, waiting = [{_, _, Request} = Next | Waiting], worker = Worker} = State) ->
-    Worker ! {run, self(), Request},
+next(#state{current = none, waiting = [{_, _, Request} = Next | Waiting]} = State) ->
+    State#state.worker ! {run, self(), Request},
     State#state{current = Next, waiting = Waiting};
 next(State) ->
     State.
@@ -100,7 +106,8 @@ died(none, _Reason) ->
     ok;
 died({From, Ref, {Module, Function, _}}, Reason) ->
     demonitor(Ref, [flush]),
-    gen_server:reply(From, {error, {runtime_killed, #{runtime => Module, callback => Function, reason => Reason}}}).
+    Details = #{runtime => Module, callback => Function, reason => Reason},
+    gen_server:reply(From, {error, {runtime_killed, Details}}).
 
 start_worker() ->
     spawn_link(fun worker/0).

@@ -1,5 +1,6 @@
-%%% @doc Decides what becomes of each library of a build: the host has it, another application brought
-%%% it already, it is new, it replaces an older one, or it conflicts. Decides only; changes nothing.
+%%% @doc Decides what becomes of each library of a build: the host has it, another application
+%%% brought it already, it is new, it replaces an older one, or it conflicts. Decides only; changes
+%%% nothing.
 -module(bc_gitops_shared_libs).
 
 -export([plan/3, release/3, claim/2]).
@@ -18,7 +19,8 @@
     drop := [lib()]       % not needed any more: those of old that nothing takes the place of
 }.
 
-%% @doc What a build of App means for what is on the code path. Libs are the build's, in dependency order.
+%% @doc What a build of App means for what is on the code path. Libs are the build's, in dependency
+%% order.
 -spec plan(atom(), [lib()], table()) -> {ok, plan()} | {error, {Kind :: atom(), map()}}.
 plan(App, Libs, Table) ->
     Empty = #{host => [], keep => [], add => [], old => [], new => [], stale => [], drop => []},
@@ -48,8 +50,11 @@ place(App, #{name := Name} = Lib, Table) ->
     case Table of
         #{Name := #{lib := Held, owners := Owners} = Entry} ->
             case is_switching(Entry) of
-                true -> {error, {dependency_busy, #{app => App, dependency => Name, process => maps:get(switching, Entry)}}};
-                false -> with_stale(Entry, place_held(App, Lib, Held, Owners -- [App]))
+                true ->
+                    {error, {dependency_busy, #{app => App, dependency => Name,
+                                                process => maps:get(switching, Entry)}}};
+                false ->
+                    with_stale(Entry, place_held(App, Lib, Held, Owners -- [App]))
             end;
         _ when Name =:= App ->
             [{new, Lib}];
@@ -77,7 +82,8 @@ place_new(App, #{name := Name, modules := Modules} = Lib) ->
         not_found ->
             [{add, Lib}];
         {ok, #{path := Path} = Host} ->
-            Wanted = maps:from_list([{atom_to_binary(M), MD5} || {M, MD5} <- maps:to_list(Modules)]),
+            Named = [{atom_to_binary(Module), MD5} || {Module, MD5} <- maps:to_list(Modules)],
+            Wanted = maps:from_list(Named),
             case bc_gitops_host:content(Path) of
                 {ok, Wanted} -> [{host, Lib#{path := Path}}];
                 _ -> conflict(App, Lib, Host, #{used_by => host})
@@ -94,8 +100,8 @@ conflict(App, #{name := Name, version := Wanted}, #{version := Present, path := 
         wanted => Wanted,
         present => Present,
         path => Path,
-        hint => <<"the two cannot share one VM: give the application isolation vm, or bring both to "
-                  "the same version">>
+        hint => <<"the two cannot share one VM: give the application isolation vm, or bring both "
+                  "to the same version">>
     }}}.
 
 %% @doc The changes of the table with which App holds the libraries of its plan while it switches.
@@ -111,7 +117,8 @@ claim(App, #{keep := Keep, add := Add, new := New, drop := Drop}) ->
 hold(App, Name, Lib, Switching, Table) ->
     case Table of
         #{Name := #{owners := Owners} = Held} ->
-            Held#{owners := lists:usort([App | Owners]), switching := Switching, next := next(Switching, Lib)};
+            Held#{owners := lists:usort([App | Owners]), switching := Switching,
+                  next := next(Switching, Lib)};
         _ ->
             #{lib => Lib, owners => [App], switching => Switching, next => next(Switching, Lib)}
     end.
@@ -119,8 +126,8 @@ hold(App, Name, Lib, Switching, Table) ->
 next(none, _Lib) -> none;
 next(_Pid, Lib) -> Lib.
 
-%% @doc `{Changes, Unused}': the changes of the table when App lets go of the libraries, and those that
-%% nobody holds then. Unused ones stay in the table, marked, until they are gone.
+%% @doc `{Changes, Unused}': the changes of the table when App lets go of the libraries, and those
+%% that nobody holds then. Unused ones stay in the table, marked, until they are gone.
 -spec release(atom(), [lib()], table()) -> {table(), [lib()]}.
 release(App, Libs, Table) ->
     lists:foldl(

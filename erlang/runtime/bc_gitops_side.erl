@@ -1,10 +1,11 @@
-%%% @doc One side of a switch: an application with the dependencies that change with it, as it comes and
-%%% as it goes. What is done here is undone by doing the opposite with the same side.
+%%% @doc One side of a switch: an application with the dependencies that change with it, as it
+%%% comes and as it goes. What is done here is undone by doing the opposite with the same side.
 -module(bc_gitops_side).
 
 -include_lib("kernel/include/logger.hrl").
 
--export([make/4, bare/2, descriptions/1, bring_up/2, bring_code/2, bring_dependencies/3, take_down/2]).
+-export([make/4, bare/2, descriptions/1]).
+-export([bring_up/2, bring_code/2, bring_dependencies/3, take_down/2]).
 -export([modules/1, is_on_host/1, stop_order/1]).
 
 -export_type([side/0, timeouts/0]).
@@ -19,7 +20,7 @@
     descriptions := descriptions(),
     start := [atom()],
     spec_env := map(),
-    host_env := map(),                            % what somebody set before the application was first loaded
+    host_env := map(),                            % set by somebody before it was first loaded
     touched := [module()]                         % Elixir protocols of what went before
 }.
 
@@ -27,14 +28,15 @@
 -define(CONTROLLER_TIMEOUT, 10000).
 
 %% @doc A side that can come: all its code is read, compared with its manifest and prepared.
--spec make(atom(), [bc_gitops_code:lib()], descriptions(), #{spec_env := map(), host_env := map()}) ->
+-type envs() :: #{spec_env := map(), host_env := map()}.
+-spec make(atom(), [bc_gitops_code:lib()], descriptions(), envs()) ->
     {ok, side()} | failure().
 make(App, Libs, Descriptions, Envs) ->
     case bc_gitops_code:prepare([Lib || Lib <- Libs, not is_on_host(Lib)]) of
         {ok, Code} ->
-            Bare = bare(App, Libs),
-            {ok, maps:merge(Bare, Envs#{code => Code, descriptions => Descriptions,
-                                        start => bc_gitops_app_file:start_order(App, Descriptions)})};
+            Start = bc_gitops_app_file:start_order(App, Descriptions),
+            Known = Envs#{code => Code, descriptions => Descriptions, start => Start},
+            {ok, maps:merge(bare(App, Libs), Known)};
         {error, _} = Error ->
             Error
     end.
@@ -50,8 +52,10 @@ bare(App, Libs) ->
 descriptions(Libs) ->
     lists:foldl(
         fun
-            (#{name := Name, path := Path}, {ok, Read}) -> add(Name, bc_gitops_app_file:read(Path, Name), Read);
-            (_, Error) -> Error
+            (#{name := Name, path := Path}, {ok, Read}) ->
+                add(Name, bc_gitops_app_file:read(Path, Name), Read);
+            (_, Error) ->
+                Error
         end,
         {ok, #{}},
         Libs
@@ -62,16 +66,18 @@ add(_Name, {error, _} = Error, _Read) -> Error.
 
 %%% Going
 
-%% @doc Stops and unloads the applications, removes their code paths and their code. Answers the Elixir
-%% protocols that their code touched.
+%% @doc Stops and unloads the applications, removes their code paths and their code. Answers the
+%% Elixir protocols that their code touched.
 -spec take_down(side(), timeouts()) -> {ok, [module()]} | failure().
 take_down(#{app := App, libs := Libs}, #{stop := Timeout}) ->
     OurLibs = [Lib || Lib <- Libs, not is_on_host(Lib)],
     Modules = lists:usort(modules(OurLibs)),
     Touched = bc_gitops_protocols:touched(Modules),
+    Stop = fun(#{name := Name}) -> stop(App, Name, Timeout) end,
+    Hide = fun(#{path := Path}) -> bc_gitops_code:delete_path(Path) end,
     Gone = steps([
-        fun() -> each(lists:reverse(Libs), fun(#{name := Name}) -> stop(App, Name, Timeout) end) end,
-        fun() -> lists:foreach(fun(#{path := Path}) -> bc_gitops_code:delete_path(Path) end, OurLibs) end,
+        fun() -> each(lists:reverse(Libs), Stop) end,
+        fun() -> each(OurLibs, Hide) end,
         fun() -> bc_gitops_code:unload(App, Modules) end,
         fun() -> bc_gitops_runtime_events:purged(App, Modules) end,
         fun() -> none_left(App, Modules) end
@@ -82,7 +88,8 @@ take_down(#{app := App, libs := Libs}, #{stop := Timeout}) ->
     end.
 
 stop(App, Name, Timeout) ->
-    case bc_gitops_logger_guard:around(Name, fun() -> bc_gitops_app_control:stop(Name, Timeout) end) of
+    Stop = fun() -> bc_gitops_app_control:stop(Name, Timeout) end,
+    case bc_gitops_logger_guard:around(Name, Stop) of
         {ok, killed} ->
             ?LOG_WARNING("~p did not stop within ~b ms and was killed", [Name, Timeout],
                          #{domain => [bc_gitops], app => App}),
@@ -101,8 +108,9 @@ none_left(App, Modules) ->
 
 %%% Coming
 
-%% @doc Loads the code and the applications, sets the environment, starts, and compares what is loaded
-%% with the manifests. Answers the environment without the spec, and what of it was set by hand.
+%% @doc Loads the code and the applications, sets the environment, starts, and compares what is
+%% loaded with the manifests. Answers the environment without the spec, and what of it was set by
+%% hand.
 -spec bring_up(side(), timeouts()) -> {ok, #{base := map(), by_hand := map()}} | failure().
 bring_up(#{app := App, host_env := HostEnv} = Side, Timeouts) ->
     case steps([fun() -> bring_code(Side, Timeouts) end, fun() -> load_apps(Side) end]) of
@@ -145,10 +153,11 @@ load_from_host(Libs) ->
     end.
 
 consolidate(Touched, Modules, Timeout) ->
-    bc_gitops_protocols:rebuild(lists:usort(Touched ++ bc_gitops_protocols:touched(Modules)), Timeout).
+    All = lists:usort(Touched ++ bc_gitops_protocols:touched(Modules)),
+    bc_gitops_protocols:rebuild(All, Timeout).
 
-%% @doc Loads the applications of a side of dependencies, and starts what the application needs of them
-%% and of others; those that change with the application come with it.
+%% @doc Loads the applications of a side of dependencies, and starts what the application needs of
+%% them and of others; those that change with the application come with it.
 -spec bring_dependencies(side(), side(), timeouts()) -> ok | failure().
 bring_dependencies(Side, #{start := Start, libs := Changing}, Timeouts) ->
     Names = Start -- [Name || #{name := Name} <- Changing],
@@ -157,11 +166,12 @@ bring_dependencies(Side, #{start := Start, libs := Changing}, Timeouts) ->
 %% What was loaded before, of an older version or by the host, gives way.
 load_apps(#{app := App, libs := Libs, descriptions := Descriptions}) ->
     each(Libs, fun(#{name := Name}) ->
+        Description = maps:get(Name, Descriptions),
         steps([
             fun() -> bc_gitops_app_control:unload(Name, ?CONTROLLER_TIMEOUT) end,
             %% What somebody set before it was loaded is still there; loading would mix it in.
             fun() -> clear_env(App, Name) end,
-            fun() -> bc_gitops_app_control:load(maps:get(Name, Descriptions), ?CONTROLLER_TIMEOUT) end
+            fun() -> bc_gitops_app_control:load(Description, ?CONTROLLER_TIMEOUT) end
         ])
     end).
 
@@ -176,9 +186,10 @@ start_app(Name, #{app := App, descriptions := Descriptions}, #{start := Timeout}
     OfHost = [Need || Need <- Required, not is_map_key(Need, Descriptions)],
     Present = [Need || Need <- Optional, not is_map_key(Need, Descriptions),
                        application:get_key(Need, vsn) =/= undefined],
+    StartNeeded = fun(Need) -> start_of_host(App, Need, Timeout) end,
     bc_gitops_logger_guard:around(Name, fun() ->
         steps([
-            fun() -> each(OfHost ++ Present, fun(Need) -> start_of_host(App, Need, Timeout) end) end,
+            fun() -> each(OfHost ++ Present, StartNeeded) end,
             fun() -> bc_gitops_app_control:start(Name, Timeout) end
         ])
     end).

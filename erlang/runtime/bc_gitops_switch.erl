@@ -1,11 +1,12 @@
 %%% @doc Brings an application from what runs to another build of it, or away, with full undo.
 %%%
-%%% The order: look whether it can be done at all (nothing has changed when it cannot); read and prepare
-%%% all code, old and new; bring up new dependencies beside what runs; then take the old side down and
-%%% bring the new side up. If that does not come up, it is taken down and the old side brought up again.
+%%% The order: look whether it can be done at all (nothing has changed when it cannot); read and
+%%% prepare all code, old and new; bring up new dependencies beside what runs; then take the old
+%%% side down and bring the new side up. If that does not come up, it is taken down and the old
+%%% side brought up again.
 %%%
-%%% A switch that was killed leaves its claim on the libraries in the table; the next one for the same
-%%% application takes down what that had begun to bring up, together with the old side.
+%%% A switch that was killed leaves its claim on the libraries in the table; the next one for the
+%%% same application takes down what that had begun to bring up, together with the old side.
 -module(bc_gitops_switch).
 
 -include("bc_gitops.hrl").
@@ -28,12 +29,17 @@
 to(#app_spec{name = App} = Spec, Build, Timeouts, Proceed) ->
     case bc_gitops_app_control:running(?CONTROLLER_TIMEOUT) of
         {ok, Running} ->
-            Start = #{app => App, spec => Spec, build => Build, timeouts => Timeouts, running => Running},
+            Start = #{app => App, spec => Spec, build => Build, timeouts => Timeouts,
+                      running => Running},
             case bc_gitops_switches:locked(libs, fun() -> steps(Start, begin_steps()) end) of
-                {ok, #{code := ok} = Switch} -> bring_dependencies(Switch, Proceed);
-                {ok, #{code := {error, _} = Error} = Switch} -> abandon(Switch, Error);
-                {error, {dependency_busy, #{process := Other}}} -> wait_for(Other, Spec, Build, Timeouts, Proceed);
-                {error, _} = Error -> Error
+                {ok, #{code := ok} = Switch} ->
+                    bring_dependencies(Switch, Proceed);
+                {ok, #{code := {error, _} = Error} = Switch} ->
+                    abandon(Switch, Error);
+                {error, {dependency_busy, #{process := Other}}} ->
+                    wait_for(Other, Spec, Build, Timeouts, Proceed);
+                {error, _} = Error ->
+                    Error
             end;
         {error, _} = Error ->
             Error
@@ -67,12 +73,15 @@ with(Key, {ok, Value}, Switch) -> {ok, Switch#{Key => Value}};
 with(_Key, {error, _} = Error, _Switch) -> Error.
 
 look(#{app := App} = Switch) ->
-    {ok, Switch#{previous => bc_gitops_runtime_table:find(App), table => bc_gitops_runtime_table:libs()}}.
+    {ok, Switch#{previous => bc_gitops_runtime_table:find(App),
+                 table => bc_gitops_runtime_table:libs()}}.
 
 check_protected(#{app := App, build := #{version := Version}, running := Running} = Switch) ->
     case bc_gitops_host:protected(App, Running) of
-        false -> {ok, Switch};
-        {true, Why} -> {error, {protected_application, #{app => App, reason => Why, wanted => Version}}}
+        false ->
+            {ok, Switch};
+        {true, Why} ->
+            {error, {protected_application, #{app => App, reason => Why, wanted => Version}}}
     end.
 
 plan(#{app := App, build := #{libs := Libs}, table := Table} = Switch) ->
@@ -101,8 +110,8 @@ check_modules(#{app := App, plan := Plan, table := Table} = Switch) ->
         Conflicts -> {error, {module_conflict, #{app => App, modules => Conflicts}}}
     end.
 
-prepare_sides(#{app := App, spec := #app_spec{env = Env}, plan := Plan, descriptions := Descriptions} = Switch) ->
-    #{add := Add, new := New} = Plan,
+prepare_sides(#{app := App, plan := #{add := Add, new := New}} = Switch) ->
+    #{spec := #app_spec{env = Env}, descriptions := Descriptions} = Switch,
     Envs = #{spec_env => Env, host_env => host_env(Switch)},
     steps(Switch, [
         fun(S) -> with(added, bc_gitops_side:make(App, Add, Descriptions, Envs), S) end,
@@ -113,8 +122,8 @@ prepare_sides(#{app := App, spec := #app_spec{env = Env}, plan := Plan, descript
 host_env(#{previous := {ok, #{host_env := Env}}}) -> Env;
 host_env(#{app := App}) -> bc_gitops_app_env:all(App).
 
-%% What runs can only be brought up again from its files. If they are gone, going forward is all there
-%% is left: the log says so beforehand.
+%% What runs can only be brought up again from its files. If they are gone, going forward is all
+%% there is left: the log says so beforehand.
 old_side(#{app := App, plan := #{old := Old, keep := Keep, host := Host}} = Switch) ->
     Envs = #{spec_env => previous_env(Switch), host_env => host_env(Switch)},
     Made = case bc_gitops_side:descriptions(Host ++ Keep ++ Old) of
@@ -125,8 +134,9 @@ old_side(#{app := App, plan := #{old := Old, keep := Keep, host := Host}} = Swit
         {ok, Side} ->
             Side;
         {error, Reason} ->
-            ?LOG_WARNING("~p: the files of the version that runs are damaged, it could not be brought back: ~0tp",
-                         [App, Reason], #{domain => [bc_gitops], app => App}),
+            ?LOG_WARNING("~p: the files of the version that runs are damaged, "
+                         "it could not be brought back: ~0tP",
+                         [App, Reason, 40], #{domain => [bc_gitops], app => App}),
             bc_gitops_side:bare(App, Old)
     end.
 
@@ -144,7 +154,8 @@ load_dependencies(#{added := Added, timeouts := Timeouts} = Switch) ->
 
 %%% The switch
 
-bring_dependencies(#{app := App, added := Added, new := New, timeouts := Timeouts} = Switch, Proceed) ->
+bring_dependencies(#{app := App, added := Added, new := New} = Switch, Proceed) ->
+    #{timeouts := Timeouts} = Switch,
     case bc_gitops_side:bring_dependencies(Added, New, Timeouts) of
         ok ->
             case Proceed() of
@@ -174,7 +185,8 @@ with_stale(#{libs := Libs} = Old, #{plan := #{stale := Stale}}) ->
 was_up(#{app := App, previous := {ok, _}}) -> bc_gitops_app_control:is_up(App);
 was_up(_Switch) -> false.
 
-complete(#{app := App, spec := Spec, build := Build} = Switch, #{base := Base, by_hand := ByHand}, Began) ->
+complete(#{app := App, spec := Spec, build := Build} = Switch, Envs, Began) ->
+    #{base := Base, by_hand := ByHand} = Envs,
     Gap = erlang:monotonic_time(millisecond) - Began,
     Entry = #{
         name => App, spec => Spec, build => Build, base_env => Base, host_env => ByHand,
@@ -224,11 +236,13 @@ undo(#{app := App, old := Old, new := New, timeouts := Timeouts} = Switch, Reaso
     end,
     Gap = erlang:monotonic_time(millisecond) - Began,
     Undone = undone(Up, WasUp, Switch, Reason, Gap),
-    ?LOG_WARNING("~p: undone after ~b ms: ~0tp", [App, Gap, Undone], #{domain => [bc_gitops], app => App}),
+    ?LOG_WARNING("~p: undone after ~b ms: ~0tP", [App, Gap, Undone, 40],
+                 #{domain => [bc_gitops], app => App}),
     abandon(Switch, {error, Undone}).
 
 %% It is brought up only if it was up; its code comes back in any case.
-old_again(#{app := App, libs := [], host_env := HostEnv, touched := Touched}, _WasUp, #{start := Timeout}) ->
+old_again(#{app := App, libs := [], host_env := HostEnv, touched := Touched}, _WasUp, Timeouts) ->
+    #{start := Timeout} = Timeouts,
     ok = report(App, bc_gitops_protocols:rebuild(Touched, Timeout)),
     bc_gitops_app_env:put_back(App, HostEnv, ?CONTROLLER_TIMEOUT);
 old_again(#{app := App, code := none}, _WasUp, _Timeouts) ->
@@ -241,8 +255,10 @@ old_again(Old, true, Timeouts) ->
 old_again(Old, false, Timeouts) ->
     bc_gitops_side:bring_code(Old, Timeouts).
 
-undone(ok, true, #{app := App, previous := {ok, #{build := #{version := Running}} = Entry}}, Reason, Gap) ->
-    Again = Entry#{root := bc_gitops_app_control:root(App), started_at := calendar:universal_time()},
+undone(ok, true, #{app := App, previous := {ok, Entry}}, Reason, Gap) ->
+    #{build := #{version := Running}} = Entry,
+    Again = Entry#{root := bc_gitops_app_control:root(App),
+                   started_at := calendar:universal_time()},
     ok = bc_gitops_runtime_table:put(App, Again, #{}),
     {rolled_back, #{running => Running, reason => Reason, gap_ms => Gap}};
 undone(ok, false, _Switch, Reason, _Gap) ->
@@ -271,14 +287,17 @@ is_held(App, Name, Table) ->
         _ -> false
     end.
 
-%% @doc Stops and removes a managed application, and what only it needed. One that is unknown is gone.
+%% @doc Stops and removes a managed application, and what only it needed. One that is unknown is
+%% gone.
 -spec away(atom(), bc_gitops_side:timeouts()) -> ok | failure().
 away(App, Timeouts) ->
-    Entry = bc_gitops_runtime_table:find(App),
+    Previous = bc_gitops_runtime_table:find(App),
     Unused = bc_gitops_switches:locked(libs, fun() ->
         Table = bc_gitops_runtime_table:libs(),
-        Mine = [Lib || #{lib := Lib} = Held <- maps:values(Table), is_owner(App, Held)],
-        Begun = [Next || #{next := Next} = Held <- maps:values(Table), is_owner(App, Held), Next =/= none],
+        Held = [Entry || #{owners := Owners} = Entry <- maps:values(Table),
+                         lists:member(App, Owners)],
+        Mine = [Lib || #{lib := Lib} <- Held],
+        Begun = [Next || #{next := Next} <- Held, Next =/= none],
         {Changes, Unused} = bc_gitops_shared_libs:release(App, Mine, Table),
         ok = bc_gitops_runtime_table:set_libs(Changes),
         Names = [Name || #{name := Name} <- Unused],
@@ -287,16 +306,13 @@ away(App, Timeouts) ->
     case remove_unused(App, Unused, Timeouts) of
         ok ->
             ok = bc_gitops_runtime_table:remove(App, #{}),
-            leave_env(App, Entry);
+            leave_env(App, Previous);
         {error, _} = Error ->
             Error
     end.
 
-is_owner(App, #{owners := Owners}) ->
-    lists:member(App, Owners).
-
-%% What somebody had set by hand is there again. Where the application stays because another one needs
-%% it, only what the spec had set goes.
+%% What somebody had set by hand is there again. Where the application stays because another one
+%% needs it, only what the spec had set goes.
 leave_env(App, {ok, #{base_env := Base, host_env := HostEnv}}) ->
     case application:get_key(App, vsn) of
         undefined -> bc_gitops_app_env:put_back(App, HostEnv, ?CONTROLLER_TIMEOUT);

@@ -1,9 +1,9 @@
 %%% @doc Runs each switch of an application in a process of its own, one at a time per application.
 %%%
-%%% A caller may be killed at any moment. Until a switch stops something it asks whether its caller is
-%%% there still, and ends without a trace if not; from then on it completes or undoes what it began.
-%%% Whoever comes next for the same application waits for that. Also hands out the locks under which
-%%% switches of different applications change what they share.
+%%% A caller may be killed at any moment. Until a switch stops something it asks whether its caller
+%%% is there still, and ends without a trace if not; from then on it completes or undoes what it
+%%% began. Whoever comes next for the same application waits for that. Also hands out the locks
+%%% under which switches of different applications change what they share.
 -module(bc_gitops_switches).
 -behaviour(gen_server).
 
@@ -73,7 +73,8 @@ handle_call({begin_switch, Name, Fun}, {Caller, _}, #state{running = Running} = 
             {reply, {busy, Pid}, State};
         _ ->
             {ok, Pid} = bc_gitops_switch_sup:start_switch(Caller, Fun),
-            {reply, {ok, Pid}, watch(Pid, {switch, Name}, State#state{running = Running#{Name => Pid}})}
+            Begun = State#state{running = Running#{Name => Pid}},
+            {reply, {ok, Pid}, watch(Pid, {switch, Name}, Begun)}
     end;
 handle_call({lock, Lock}, {Caller, _} = From, #state{locks = Locks} = State) ->
     case Locks of
