@@ -225,6 +225,8 @@ handle_info(restored, #state{phase = restoring} = State) ->
     {noreply, begin_cycle([], State#state{phase = starting})};
 handle_info(tick, #state{cycle = undefined, stopping = undefined} = State) ->
     {noreply, begin_cycle([], State)};
+handle_info({source_moved, _Sources}, #state{cycle = undefined, stopping = undefined, phase = following} = State) ->
+    {noreply, begin_cycle([], State)};
 handle_info({bc_gitops_cycle, Pid, Outcome}, #state{cycle = {Pid, _, _, _}} = State) ->
     {noreply, cycle_done(Outcome, State)};
 handle_info({'DOWN', _, process, Pid, Reason}, #state{cycle = {Pid, _, _, _}} = State) ->
