@@ -15,6 +15,7 @@ use super::limits;
 use super::problem::{Fault, Kind, Problem, Source, shown};
 use super::value::{Node, Value};
 use super::{Format, etf};
+use crate::git::url::redact;
 
 /// What came of a file.
 #[derive(Debug, Default, Clone)]
@@ -427,7 +428,13 @@ impl<'c> Checker<'c> {
             return None;
         };
         if !(rule.0)(&text) {
-            let found = format!("\"{}\"", shown(&text));
+            // A url may carry a password.
+            let harmless = if path.ends_with("url") {
+                redact(&text)
+            } else {
+                text.into_owned()
+            };
+            let found = format!("\"{}\"", shown(&harmless));
             let problem = self.problem(Kind::InvalidValue, node.at, found, rule.1.into());
             self.error(Problem {
                 path: path.to_owned(),
