@@ -55,4 +55,5 @@ init([]) ->
     {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, Children}}.
 
 rooms() ->
-    [bc_gitops_telemetry, bc_gitops_workspace, bc_gitops_runtime, bc_gitops_source_watch].
+    Rooms = [bc_gitops_telemetry, bc_gitops_workspace, bc_gitops_runtime, bc_gitops_source_watch],
+    [Room || Room <- Rooms, code:ensure_loaded(Room) =:= {module, Room}].

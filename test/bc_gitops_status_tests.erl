@@ -20,6 +20,21 @@ one_word_for_everything_test_() ->
      || State <- [backing_off, quarantined, suspended, failed]
     ].
 
+%% A new commit whose goals are on their way to the apps is not reached yet.
+goals_on_their_way_are_out_of_sync_test_() ->
+    Row = #{phase => following, last_error => undefined, spec_errors => [], refused => none},
+    {spawn, fun() ->
+        ok = bc_gitops_registry:create(),
+        [
+            begin
+                ok = bc_gitops_registry:put(reconciler, Row#{unsettled => Unsettled}),
+                {ok, #{status := Status}} = bc_gitops_status:read(),
+                ?assertEqual(Expected, Status)
+            end
+         || {Unsettled, Expected} <- [{0, synced}, {1, out_of_sync}, {0, synced}]
+        ]
+    end}.
+
 no_credential_of_a_url_is_shown_test_() ->
     Cases = [
         {<<"https://user:secret@example.org/r.git">>, <<"https://example.org/r.git">>},

@@ -58,8 +58,11 @@
     stopping = false :: boolean()
 }).
 
+%% What the runtime's own watchdogs may take beyond the timeouts they are given.
+-define(MARGIN, 30000).
 -define(HISTORY, 20).
--define(DOMAIN, #{domain => [bc_gitops]}).
+%% No domain of our own: OTP's default handler shows events without one and those of otp, nothing else.
+-define(DOMAIN, #{application => bc_gitops}).
 
 -spec start_link(bc_gitops_state:app(), bc_gitops_config:config()) -> {ok, pid()} | {error, term()}.
 start_link(App, Config) ->
@@ -410,10 +413,11 @@ removed(#data{goal = Goal} = Data) ->
     Empty = forget_running(attempt_ended(ok, Data)),
     case Data#data.next of
         #{what := apply} = Next when Goal =/= Next ->
+            settle(ok, Empty),
             Fresh = bc_gitops_state:new(Data#data.name),
             begin_goal(Next, save(Empty#data{store = Fresh}));
         _ ->
-            gone(Empty#data{next = undefined})
+            gone(Empty)
     end.
 
 gone(#data{name = Name, config = #{state_path := StatePath}} = Data) ->
@@ -608,26 +612,22 @@ version(#{version := Version}) -> Version.
 %% A goal may stand in the build pool's queue behind all others of its cycle.
 prepare_deadline(#data{goal = #{share := Share}, config = Config}) ->
     #{git_timeout := Git, build_timeout := Build, build_jobs := Jobs} = Config,
-    (Git + Build) * ((Share + Jobs - 1) div Jobs) + grace(Config).
+    (Git + Build) * ((Share + Jobs - 1) div Jobs) + ?MARGIN.
 
-%% A module that cannot prepare fetches and builds in here.
-switch_deadline(#data{prepared = Prepared, action = Action, config = Config})
-        when map_size(Prepared) =:= 0, Action =:= deploy orelse Action =:= upgrade ->
-    #{git_timeout := Git, build_timeout := Build} = Config,
-    Git + Build + grace(Config);
-switch_deadline(#data{config = Config}) ->
-    grace(Config).
-
-%% Stop, start, and both again to go back, with as much as one of them for what the runtime's own
-%% watchdogs take.
-grace(#{start_timeout := Start, stop_timeout := Stop}) ->
-    3 * (Start + Stop).
+%% Stop, start, and both again to go back. A module that cannot prepare fetches and builds in here.
+switch_deadline(#data{prepared = Prepared, action = deploy, config = Config})
+        when map_size(Prepared) =:= 0 ->
+    #{git_timeout := Git, build_timeout := Build, start_timeout := Start} = Config,
+    Git + Build + Start + ?MARGIN;
+switch_deadline(#data{prepared = Prepared, action = upgrade, config = Config})
+        when map_size(Prepared) =:= 0 ->
+    #{git_timeout := Git, build_timeout := Build, start_timeout := Start, stop_timeout := Stop} = Config,
+    Git + Build + 2 * (Start + Stop) + ?MARGIN;
+switch_deadline(#data{config = #{start_timeout := Start, stop_timeout := Stop}}) ->
+    2 * (Start + Stop) + ?MARGIN.
 
 %% what others see
 
-%% What ends while a newer goal waits settles nothing: that goal will.
-settle(_Result, #data{next = #{}}) ->
-    ok;
 settle(Result, #data{name = Name, seq = Seq}) ->
     bc_gitops_reconciler:settled(Name, Seq, Result).
 

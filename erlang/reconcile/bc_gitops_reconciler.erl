@@ -49,7 +49,8 @@
 -define(RESTORE_PATIENCE, 5000).
 %% Beyond the time that git may take, for what happens on this machine.
 -define(CYCLE_MARGIN, 60000).
--define(DOMAIN, #{domain => [bc_gitops]}).
+%% No domain of our own: OTP's default handler shows events without one and those of otp, nothing else.
+-define(DOMAIN, #{application => bc_gitops}).
 
 -spec start_link(bc_gitops_config:config()) -> {ok, pid()} | {error, term()}.
 start_link(Config) ->
@@ -225,8 +226,6 @@ handle_info(restored, #state{phase = restoring} = State) ->
     {noreply, begin_cycle([], State#state{phase = starting})};
 handle_info(tick, #state{cycle = undefined, stopping = undefined} = State) ->
     {noreply, begin_cycle([], State)};
-handle_info({source_moved, _Sources}, #state{cycle = undefined, stopping = undefined, phase = following} = State) ->
-    {noreply, begin_cycle([], State)};
 handle_info({bc_gitops_cycle, Pid, Outcome}, #state{cycle = {Pid, _, _, _}} = State) ->
     {noreply, cycle_done(Outcome, State)};
 handle_info({'DOWN', _, process, Pid, Reason}, #state{cycle = {Pid, _, _, _}} = State) ->
@@ -311,8 +310,13 @@ cycle_done(Outcome, #state{cycle = {_Pid, Monitor, Seq, Callers}, began = Began}
     },
     State1 = learned(Outcome, State0#state{cycle = undefined, phase = following, last_error = Error}),
     ok = log_outcome(Outcome, State0),
-    State = hand_out(Goals, Group, show(Outcome, State1)),
+    State = hand_out(Goals, Group, show(Outcome, expecting(Goals, State1))),
     next_cycle(State).
+
+%% The new commit is shown together with what it asks for: never as if it were reached already.
+expecting(Goals, #state{outstanding = Outstanding} = State) ->
+    New = maps:from_list([{Name, Goal} || #{name := Name} = Goal <- Goals]),
+    State#state{outstanding = maps:merge(Outstanding, New)}.
 
 %% Commit and identity are written when they change, the commit only after it was read.
 learned(#{snapshot := undefined}, State) ->
@@ -350,10 +354,9 @@ stop_timer(#state{timer = Timer} = State) ->
 %% goals
 
 hand_out(Goals, Group, State) ->
-    #state{outstanding = Outstanding, dependents = Dependents} = State,
+    #state{dependents = Dependents} = Expecting = expecting(Goals, State),
     New = maps:from_list([{Name, Goal} || #{name := Name} = Goal <- Goals]),
-    Waiting = State#state{
-        outstanding = maps:merge(Outstanding, New),
+    Waiting = Expecting#state{
         dependents = maps:merge(Dependents, dependents(Goals)),
         groups = [Group#group{pending = New} | State#state.groups]
     },
@@ -410,7 +413,7 @@ on_settled(Name, Seq, Result, #state{outstanding = Outstanding} = State) ->
             State;
         #{Name := _} ->
             ok = tell_dependents(Name, Result, State),
-            Settled = State#state{outstanding = maps:remove(Name, Outstanding)},
+            Settled = show(State#state{outstanding = maps:remove(Name, Outstanding)}),
             replies(count_settled(Name, Seq, Result, Settled));
         #{} ->
             ok = tell_dependents(Name, Result, State),
@@ -568,10 +571,12 @@ new_seq() ->
 show(State) ->
     Before = bc_gitops_registry:get(reconciler, shown_first()),
     #state{config = Config, phase = Phase, commit = Commit, last_error = Error, timer = Timer} = State,
+    #state{outstanding = Outstanding} = State,
     #{repo_url := Url, branch := Branch, apps_dir := AppsDir} = Config,
     bc_gitops_registry:put(reconciler, Before#{
         phase => Phase, last_commit => Commit, last_error => Error, repo => bc_gitops_status:public_url(Url),
-        branch => Branch, apps_dir => AppsDir, next_reconcile => next_time(Timer)
+        branch => Branch, apps_dir => AppsDir, next_reconcile => next_time(Timer),
+        unsettled => map_size(Outstanding)
     }),
     State.
 

@@ -20,8 +20,10 @@ status(Reconciler, States) ->
     Counts = counts(States),
     StateError = bc_gitops_registry:get(state_error, undefined),
     Trouble = SpecErrors =/= [] orelse Refused =/= none orelse StateError =/= undefined,
+    %% what no app has begun yet counts as well
+    Seen = [{pending, unknown} || maps:get(unsettled, Reconciler, 0) > 0] ++ States,
     Reconciler#{
-        status => word({Phase, LastError}, States, Trouble),
+        status => word({Phase, LastError}, Seen, Trouble),
         app_count => length(States),
         healthy_count => length([1 || {running, Health} <- States, Health =/= unhealthy]),
         apps => Counts,

@@ -197,7 +197,7 @@ free_controller() ->
 
 kill_blocker(App) ->
     ?LOG_WARNING("~p hangs in its stop and blocks the application controller: killing it", [App],
-                 #{domain => [bc_gitops], app => App}),
+                 #{application => bc_gitops, app => App}),
     kill(master(App)).
 
 %% An application's processes are those whose group leader is its master. The master itself would

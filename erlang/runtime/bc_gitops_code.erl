@@ -188,7 +188,7 @@ holds(Pid, Modules) ->
 report_killed(App, Holders, Modules) ->
     ?LOG_WARNING("~p: killing ~b processes that still use its old code: ~p",
                  [App, length(Holders), [describe(Pid) || Pid <- Holders]],
-                 #{domain => [bc_gitops], app => App, modules => Modules}).
+                 #{application => bc_gitops, app => App, modules => Modules}).
 
 describe(Pid) ->
     case process_info(Pid, [registered_name, current_function, initial_call]) of

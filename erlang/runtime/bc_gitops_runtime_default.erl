@@ -76,10 +76,10 @@ remove(Name) when is_atom(Name) ->
     Timeouts = timeouts(),
     case bc_gitops_switches:run(Name, fun(_Proceed) -> bc_gitops_switch:away(Name, Timeouts) end) of
         ok ->
-            ?LOG_NOTICE("~p is removed", [Name], #{domain => [bc_gitops], app => Name});
+            ?LOG_NOTICE("~p is removed", [Name], #{application => bc_gitops, app => Name});
         {error, Reason} = Error ->
             ?LOG_ERROR("~p could not be removed: ~0tP", [Name, Reason, 40],
-                       #{domain => [bc_gitops], app => Name}),
+                       #{application => bc_gitops, app => Name}),
             Error
     end.
 
@@ -201,4 +201,4 @@ live(undefined) ->
     undefined.
 
 log(Level, #app_spec{name = Name, version = Version}, Format, Arguments) ->
-    ?LOG(Level, Format, Arguments, #{domain => [bc_gitops], app => Name, version => Version}).
+    ?LOG(Level, Format, Arguments, #{application => bc_gitops, app => Name, version => Version}).

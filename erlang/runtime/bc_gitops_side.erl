@@ -92,7 +92,7 @@ stop(App, Name, Timeout) ->
     case bc_gitops_logger_guard:around(Name, Stop) of
         {ok, killed} ->
             ?LOG_WARNING("~p did not stop within ~b ms and was killed", [Name, Timeout],
-                         #{domain => [bc_gitops], app => App}),
+                         #{application => bc_gitops, app => App}),
             bc_gitops_app_control:unload(Name, ?CONTROLLER_TIMEOUT);
         {ok, _} ->
             bc_gitops_app_control:unload(Name, ?CONTROLLER_TIMEOUT);

@@ -136,7 +136,7 @@ old_side(#{app := App, plan := #{old := Old, keep := Keep, host := Host}} = Swit
         {error, Reason} ->
             ?LOG_WARNING("~p: the files of the version that runs are damaged, "
                          "it could not be brought back: ~0tP",
-                         [App, Reason, 40], #{domain => [bc_gitops], app => App}),
+                         [App, Reason, 40], #{application => bc_gitops, app => App}),
             bc_gitops_side:bare(App, Old)
     end.
 
@@ -225,7 +225,7 @@ report(_App, ok) ->
     ok;
 report(App, {error, Reason}) ->
     ?LOG_WARNING("~p: what it no longer needs did not go cleanly: ~0tp", [App, Reason],
-                 #{domain => [bc_gitops], app => App}).
+                 #{application => bc_gitops, app => App}).
 
 %%% Undo
 
@@ -237,7 +237,7 @@ undo(#{app := App, old := Old, new := New, timeouts := Timeouts} = Switch, Reaso
     Gap = erlang:monotonic_time(millisecond) - Began,
     Undone = undone(Up, WasUp, Switch, Reason, Gap),
     ?LOG_WARNING("~p: undone after ~b ms: ~0tP", [App, Gap, Undone, 40],
-                 #{domain => [bc_gitops], app => App}),
+                 #{application => bc_gitops, app => App}),
     abandon(Switch, {error, Undone}).
 
 %% It is brought up only if it was up; its code comes back in any case.
