@@ -184,7 +184,7 @@ an_app_that_crashes_the_callback_harms_nobody_test() ->
     end).
 
 a_callback_that_hangs_is_given_up_and_the_process_answers_meanwhile_test() ->
-    with_running(#{start_timeout => 20, stop_timeout => 20}, fun(Pid) ->
+    with_running(#{start_timeout => 1, stop_timeout => 1, margin => 50}, fun(Pid) ->
         ok = bct_recorder:script(upgrade, ?NAME, [hang]),
         give(Pid, 2, <<"2">>),
         called(prepare, <<"2">>),
@@ -475,7 +475,6 @@ with_app(Options, Test) ->
             Test(Pid),
             stop_app(Pid)
         after
-            kill_apps(),
             bct_recorder:stop(),
             true = unregister(bc_gitops_reconciler),
             [ets:delete(Table) || Table <- [bc_gitops_registry_repo, bc_gitops_registry_apps, bc_gitops_registry_details]],
@@ -523,20 +522,13 @@ config(Options) ->
             state_path => filename:join(Dir, "state"), local_path => filename:join(Dir, "clone"),
             runtime_module => bct_recorder, retry_min => 10, retry_max => 20
         },
-        Options
+        maps:without([margin], Options)
     )),
     Config.
 
 start_app(Store, Config) ->
     {ok, Pid} = bc_gitops_managed_app:start_link(Store, Config),
-    put({app, Pid}, true),
     Pid.
-
-%% A test that failed has left its process behind.
-kill_apps() ->
-    Pids = [Pid || {{app, Pid}, true} <- get()],
-    [erase({app, Pid}) || Pid <- Pids],
-    stop_processes(Pids).
 
 stop_app(Pid) ->
     Monitor = monitor(process, Pid),

@@ -32,14 +32,17 @@ play(World) ->
 
 finish(Fun) ->
     _ = io:setopts([{encoding, unicode}]),
-    try Fun() of
-        Status -> erlang:halt(Status)
-    catch
-        throw:{demo, Message} ->
-            bcg_demo_screen:complaint(Message),
-            erlang:halt(1);
-        Class:Reason:Stack ->
-            Message = io_lib:format("the demo itself failed: ~tp:~tp~n~tp", [Class, Reason, Stack]),
-            bcg_demo_screen:complaint(Message),
-            erlang:halt(1)
-    end.
+    Status =
+        try
+            Fun()
+        catch
+            throw:{demo, Message} ->
+                bcg_demo_screen:complaint(Message),
+                1;
+            Class:Reason:Stack ->
+                bcg_demo_screen:complaint(
+                    io_lib:format("the demo itself failed: ~tp:~tp~n~tp", [Class, Reason, Stack])),
+                1
+        end,
+    _ = logger_std_h:filesync(default),
+    erlang:halt(Status).

@@ -16,7 +16,8 @@ title() ->
 %% @doc A push: when, which commit, and its message.
 -spec pushed(AtMs :: number(), Commit :: binary(), Message :: iodata()) -> ok.
 pushed(At, Commit, Message) ->
-    line([pad(seconds(At), -8), "  ", paint("36", ["git push ", binary:part(Commit, 0, 7)]), "  ", bold(Message)]).
+    Push = paint("36", ["git push ", binary:part(Commit, 0, 7)]),
+    line([pad(seconds(At), -8), "  ", Push, "  ", bold(Message)]).
 
 %% @doc Something that happened. Missing columns stay empty.
 -spec row(map()) -> ok.

@@ -14,10 +14,11 @@
 %% to see the demo fail.
 -spec tell(bcg_demo_world:world(), string()) -> map().
 tell(World, WrongClaim) ->
-    State = #{world => World, start => now_us(), clients => #{}, wrong => WrongClaim},
+    State = #{world => World, start => now_us(), clients => #{}, wrong => WrongClaim, earlier_calls => 0},
     Steps = [
-        fun deploy_three/1, fun change_environment/1, fun upgrade/1, fun break_specification/1,
-        fun fail_to_build/1, fun fail_to_start/1, fun remove_one/1, fun look_back/1
+        fun deploy_three/1, fun change_environment/1, fun upgrade/1,
+        fun break_specification/1, fun take_back/1, fun fail_to_build/1, fun take_back/1,
+        fun fail_to_start/1, fun take_back/1, fun remove_one/1, fun look_back/1
     ],
     tell(Steps, State, []).
 
@@ -120,21 +121,21 @@ break_specification(#{world := World} = State) ->
     {Pushed, Commit} = push(State, Message, fun() -> bcg_demo_world:break_spec(World, Message, tally) end),
     Status = await_status(Commit, [degraded]),
     Seen = observe(State, Pushed),
-    row(State, Pushed, now_us(), total(Seen, #{what => "refused", app => tally, from => "1.1.0", to => "1.1.0", mood => bad})),
+    refusal(State, Pushed, Seen, #{what => "refused, 1.1.0 stays", to => "?"}),
     Unharmed = unharmed(State, spec, Seen),
     Named = claim(spec_named, "the status names the file and the line", true, names_line(Status)),
-    {[Named | Unharmed] ++ taken_back(State), State}.
+    {[Named | Unharmed], State}.
 
 fail_to_build(#{world := World} = State) ->
     ok = bcg_demo_world:release(World, tally, "1.1.0", "1.2.0"),
     {Pushed, Commit} = push_version(State, "A version that does not compile", "1.1.0", "1.2.0"),
     _ = await_status(Commit, [degraded]),
     Seen = observe(State, Pushed),
-    row(State, Pushed, now_us(), total(Seen, #{what => "not built, 1.1.0 stays", app => tally, from => "1.1.0", to => "1.2.0", mood => bad})),
+    refusal(State, Pushed, Seen, #{what => "not built, 1.1.0 stays", to => "1.2.0"}),
     {ok, Log} = bc_gitops:build_log(tally),
     Told = claim(build_log, "the build's output says why: variable 'Totl' is unbound", true,
                  binary:match(Log, <<"Totl">>) =/= nomatch),
-    {[Told | unharmed(State, build, Seen)] ++ taken_back(State), State}.
+    {[Told | unharmed(State, build, Seen)], State}.
 
 fail_to_start(#{world := World} = State) ->
     ok = bcg_demo_world:release(World, tally, "1.2.0", "1.3.0"),
@@ -152,9 +153,11 @@ fail_to_start(#{world := World} = State) ->
         claim(rollback_answers, "every answer came from 1.1.0, before and after",
               {[<<"1.1.0">>], 2}, {distinct(versions_in(Answers)), length(servers(Answers))}),
         claim(rollback_gap, "the gap was under a second", true, Gap < ?GAP_MS),
-        lost_nothing(rollback_others, "beacon and greeter lost no call", [beacon, greeter], Seen)
+        lost_nothing(rollback_others, "beacon and greeter lost no call", [beacon, greeter], Seen),
+        claim(rollback_log, "the log says which application, at which commit, and why", true,
+              is_logged(State, [binary:part(Commit, 0, 7), " tally: ", "missing_setting"]))
     ],
-    {Claims ++ taken_back(State), State}.
+    {Claims, State}.
 
 remove_one(#{world := World} = State) ->
     Message = "Greeter is no longer needed",
@@ -162,10 +165,11 @@ remove_one(#{world := World} = State) ->
     {Pushed, Commit} = push(State, Message, fun() -> bcg_demo_world:remove(World, Message, greeter) end),
     Status = await_status(Commit, [synced]),
     Seen = observe(State, Pushed),
-    #{greeter := #{calls := _}} = Seen,
+    #{greeter := #{calls := GreeterCalls}} = observe(State, maps:get(start, State)),
     [{At, _} | _] = bcg_demo_events:since(Pushed, ?TELEMETRY_REMOVE_STOP, greeter),
     row(State, Pushed, At, #{what => "removed", app => greeter, from => "1.0.0"}),
     ok = bcg_demo_client:stop(Client),
+    #{clients := Clients} = State,
     Claims = [
         claim(removed, "greeter does not run, has no module loaded and no place on the code path",
               {[], [], []},
@@ -173,11 +177,12 @@ remove_one(#{world := World} = State) ->
         claim(removed_status, "bc_gitops reports 2 applications", 2, maps:get(app_count, Status)),
         lost_nothing(removed_others, "beacon and tally lost no call", [beacon, tally], Seen)
     ],
-    {Claims, State}.
+    {Claims, State#{clients := maps:remove(greeter, Clients), earlier_calls := GreeterCalls}}.
 
-look_back(#{start := Start, clients := #{beacon := Beacon}} = State) ->
+look_back(#{calling_since := Start, clients := #{beacon := Beacon}} = State) ->
     #{calls := Calls, failed := Failed, gap_ms := Gap} = bcg_demo_client:report(Beacon, Start, now_us()),
-    row(State, Start, now_us(), #{what => "the whole story, as seen by", app => beacon, from => "1.0.0", to => "1.0.0", calls => Calls, failed => Failed, gap => Gap}),
+    row(State, Start, now_us(), #{what => "all of it, as seen by", app => beacon, from => "1.0.0",
+                                  to => "1.0.0", calls => Calls, failed => Failed, gap => Gap}),
     {[claim(whole_story, "beacon, which nobody touched, answered every call", 0, Failed)], State}.
 
 %% Pushing and waiting
@@ -207,17 +212,16 @@ await_status(Commit, Wanted) ->
     end).
 
 %% `git revert', as a person would; what runs is what is wanted again, so nothing may move.
-taken_back(#{world := World} = State) ->
+take_back(#{world := World} = State) ->
     Before = {bcg_demo_node:versions(?APPS), servers_now()},
-    Message = "Revert it",
+    Message = "Take it back: git revert",
     {Pushed, Commit} = push(State, Message, fun() -> bcg_demo_world:revert(World) end),
     _ = await_status(Commit, [synced]),
     Seen = observe(State, Pushed),
     row(State, Pushed, now_us(), total(Seen, #{what => "as wanted again"})),
-    [
-        claim(revert, "after the revert the same processes run, and no call failed",
-              {Before, 0}, {{bcg_demo_node:versions(?APPS), servers_now()}, failed(?APPS, Seen)})
-    ].
+    Now = {bcg_demo_node:versions(?APPS), servers_now()},
+    Text = "the same processes run on, and no call failed",
+    {[claim(revert, Text, {Before, 0}, {Now, failed(?APPS, Seen)})], State}.
 
 servers_now() ->
     [whereis(Name) || Name <- [beacon, tally_server, 'Elixir.Greeter.Server']].
@@ -225,7 +229,7 @@ servers_now() ->
 %% Clients
 
 start_clients(State) ->
-    State#{clients := #{
+    State#{calling_since => now_us(), clients := #{
         tally => bcg_demo_client:start(tally, 2, fun tally:hit/0),
         beacon => bcg_demo_client:start(beacon, 5, fun beacon:ticket/0),
         greeter => bcg_demo_client:start(greeter, 5, fun() -> 'Elixir.Greeter':hello(ada) end)
@@ -235,8 +239,8 @@ observe(#{clients := Clients}, From) ->
     To = now_us(),
     maps:map(fun(_, Client) -> bcg_demo_client:report(Client, From, To) end, Clients).
 
-calls(#{start := Start} = State) ->
-    lists:sum([Calls || #{calls := Calls} <- maps:values(observe(State, Start))]).
+calls(#{start := Start, earlier_calls := Earlier} = State) ->
+    Earlier + lists:sum([Calls || #{calls := Calls} <- maps:values(observe(State, Start))]).
 
 lost_nothing(Id, Text, Apps, Seen) ->
     claim(Id, Text, 0, failed(Apps, Seen)).
@@ -278,6 +282,10 @@ affected(State, Pushed, Seen, Event, Row) ->
     [{At, _} | _] = bcg_demo_events:since(Pushed, Event, tally),
     row(State, Pushed, At, Row#{app => tally, calls => Calls, failed => Failed, gap => Gap}).
 
+%% Nothing was touched, so the calls of all clients are shown.
+refusal(State, Pushed, Seen, Row) ->
+    row(State, Pushed, now_us(), total(Seen, Row#{app => tally, from => "1.1.0", mood => bad})).
+
 total(Seen, Row) ->
     Reports = maps:values(Seen),
     Row#{
@@ -307,6 +315,12 @@ expected(#{world := #{dir := Dir} = World}, App, Version) ->
 origin(#{world := World}, Apps) ->
     Code = lists:append([bcg_demo_node:code(App) || App <- Apps]),
     {bcg_demo_node:outside(Code, bcg_demo_world:workspace(World)), bcg_demo_node:stale_files(Code)}.
+
+%% The log is what OTP's default handler writes, as in any node.
+is_logged(#{world := World}, Parts) ->
+    _ = logger_std_h:filesync(default),
+    Lines = binary:split(bcg_demo_world:log(World), <<"\n">>, [global]),
+    lists:any(fun(Line) -> lists:all(fun(P) -> string:find(Line, P) =/= nomatch end, Parts) end, Lines).
 
 %% Where exactly the status keeps its errors is not the point here: that a reader finds the line is.
 names_line(Status) ->

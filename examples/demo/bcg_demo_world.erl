@@ -2,7 +2,7 @@
 -module(bcg_demo_world).
 
 -export([create/2, open/2, specify/3, break_spec/3, revert/1, release/4, remove/3, sources/3,
-         workspace/1]).
+         workspace/1, log/1]).
 
 -export_type([world/0]).
 
@@ -33,7 +33,7 @@ create(Dir, Examples) ->
     file:write_file(filename:join(Dir, "sys.config"), io_lib:format("~tp.~n", [sys_config(World)])).
 
 sys_config(#{dir := Dir} = World) ->
-    Log = #{config => #{file => filename:join(Dir, "bc_gitops.log")}},
+    Log = #{config => #{file => log_file(World)}},
     [
         {bc_gitops, [
             {repo_url, url(World, "gitops")},
@@ -53,6 +53,15 @@ open(Dir, Examples) ->
 -spec workspace(world()) -> file:filename().
 workspace(#{dir := Dir}) ->
     filename:join(Dir, "workspace").
+
+%% @doc What the node has logged.
+-spec log(world()) -> binary().
+log(World) ->
+    {ok, Text} = file:read_file(log_file(World)),
+    Text.
+
+log_file(#{dir := Dir}) ->
+    filename:join(Dir, "bc_gitops.log").
 
 %% @doc Pushes a commit that writes the specifications of Apps as they stand in examples/, with the
 %% changes `[{App, From, To}]' made in their text; answers the commit's id.

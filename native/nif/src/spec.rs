@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bc_gitops_core::snapshot::{App, Broken, Options, Snapshot};
 use bc_gitops_core::spec::{
-    self, AppSpec, Atoms, Checked, Icon, Kind, Problem, SourceSpec, SourceType, Value, etf,
+    self, AppSpec, Atoms, Checked, Kind, Problem, SourceSpec, SourceType, Value, etf,
 };
 use rustler::types::tuple::make_tuple;
 use rustler::{
@@ -295,13 +295,8 @@ fn record_with<'a>(env: Env<'a>, spec: &AppSpec, given_env: Option<Term<'a>>) ->
 }
 
 fn icon<'a>(env: Env<'a>, spec: &AppSpec) -> Term<'a> {
-    let drawn;
-    let icon = match &spec.icon {
-        Some(icon) => icon,
-        None => {
-            drawn = Icon::drawn(&spec.name);
-            &drawn
-        }
+    let Some(icon) = &spec.icon else {
+        return undefined(env);
     };
     make_tuple(
         env,

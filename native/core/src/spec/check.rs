@@ -15,7 +15,6 @@ use super::limits;
 use super::problem::{Fault, Kind, Problem, Source, shown};
 use super::value::{Node, Value};
 use super::{Format, etf};
-use crate::git::url::redact;
 
 /// What came of a file.
 #[derive(Debug, Default, Clone)]
@@ -428,13 +427,7 @@ impl<'c> Checker<'c> {
             return None;
         };
         if !(rule.0)(&text) {
-            // A url may carry a password.
-            let harmless = if path.ends_with("url") {
-                redact(&text)
-            } else {
-                text.into_owned()
-            };
-            let found = format!("\"{}\"", shown(&harmless));
+            let found = format!("\"{}\"", shown(&text));
             let problem = self.problem(Kind::InvalidValue, node.at, found, rule.1.into());
             self.error(Problem {
                 path: path.to_owned(),

@@ -443,7 +443,7 @@ impl Layout {
         }
         let have = bits.bit_count();
         let take = match self.size {
-            Size::All if have.is_multiple_of(self.unit) => have,
+            Size::All if have % self.unit == 0 => have,
             Size::All => return Err(Refused::Value),
             _ => self.bit_size()?,
         };
