@@ -20,14 +20,16 @@ beams() ->
         ours => fun() -> {ok, [_ | _]} = bc_gitops_native:beam_scan(Dirs) end,
         theirs => {"beam_lib:md5", fun() -> [{ok, _} = beam_lib:md5(F) || F <- Files] end},
         aim => {times, 5}}),
-    Loaded = [{M, unicode:characters_to_binary(P)} || {M, P} <- code:all_loaded(), is_list(P)],
+    Loaded = maps:from_list([{atom_to_binary(M), M} || {M, P} <- code:all_loaded(), is_list(P)]),
+    Paths = [unicode:characters_to_binary(code:which(M)) || M <- maps:values(Loaded)],
     bench_rows:row(#{
-        what => io_lib:format("which of ~b loaded modules changed on disk", [length(Loaded)]),
+        what => io_lib:format("which of ~b loaded modules changed on disk", [maps:size(Loaded)]),
         ours => fun() ->
-            [] = [M || {M, P} <- Loaded, bc_gitops_native:beam_md5(P) =/= {ok, M:module_info(md5)}]
+            {ok, Found} = bc_gitops_native:beam_scan(Paths),
+            [] = [N || {N, _, Md5} <- Found, Md5 =/= (map_get(N, Loaded)):module_info(md5)]
         end,
         theirs => {"beam_lib:md5", fun() ->
-            [] = [M || {M, P} <- Loaded, changed(M, binary_to_list(P))]
+            [] = [M || M <- maps:values(Loaded), changed(M, code:which(M))]
         end}}).
 
 changed(Module, Path) ->

@@ -103,8 +103,8 @@ plan(_Desired, _Current, _Options) -> stub().
 -spec beam_md5(Path :: binary()) -> {ok, binary()} | {error, term()}.
 beam_md5(_Path) -> stub().
 
--spec beam_scan(EbinDirs :: [binary()]) -> {ok, [{Module :: binary(), Path :: binary(), MD5 :: binary()}]} | {error, term()}.
-beam_scan(_EbinDirs) -> stub().
+-spec beam_scan(EbinDirsOrFiles :: [binary()]) -> {ok, [{Module :: binary(), Path :: binary(), MD5 :: binary()}]} | {error, term()}.
+beam_scan(_EbinDirsOrFiles) -> stub().
 
 -spec digest_file(sha256 | blake3, Path :: binary()) -> {ok, binary()} | {error, term()}.
 digest_file(_Algorithm, _Path) -> stub().

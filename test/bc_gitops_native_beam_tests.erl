@@ -20,6 +20,13 @@ loaded_modules_have_the_same_md5_test() ->
          ?assertEqual({ok, M:module_info(md5)}, bc_gitops_native:beam_md5(Path))
      end || M <- Modules].
 
+files_are_scanned_too_test() ->
+    Path = unicode:characters_to_binary(code:which(lists)),
+    ?assertEqual({ok, [{<<"lists">>, Path, lists:module_info(md5)}]},
+                 bc_gitops_native:beam_scan([Path])),
+    ?assertMatch({error, {not_found, #{path := <<"/no/such.beam">>}}},
+                 bc_gitops_native:beam_scan([<<"/no/such.beam">>])).
+
 compressed_and_stripped_files_have_the_same_md5_test() ->
     bct_dir:with("beam", fun(Dir) ->
         {ok, Bytes} = file:read_file(code:which(lists)),

@@ -12,6 +12,8 @@ use flate2::read::MultiGzDecoder;
 use md5::{Digest, Md5};
 use rayon::prelude::*;
 
+use crate::pool;
+
 /// Largest file that is read, and largest size that a compressed one may unpack to.
 pub const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Most files that one scan reads.
@@ -77,7 +79,39 @@ pub struct Module {
 
 /// The module in the file at `path`.
 pub fn module(path: &Path) -> Result<Module, BeamError> {
-    let digested = read(path).and_then(|bytes| digest(&bytes));
+    module_with(path, &mut Vec::new())
+}
+
+/// All modules of `places`, each an `ebin` directory or a file; those of a directory are sorted by
+/// file name. Files are read in parallel.
+pub fn scan(places: &[PathBuf]) -> Result<Vec<Module>, BeamError> {
+    let mut files = Vec::new();
+    for place in places {
+        let error = |kind| BeamError {
+            path: place.clone(),
+            kind,
+        };
+        if is_beam(place) && place.is_file() {
+            files.push(place.clone());
+        } else {
+            let mut found = beam_files(place).map_err(|failed| error(failed.into()))?;
+            found.sort_unstable();
+            files.append(&mut found);
+        }
+        if files.len() > MAX_FILES {
+            return Err(error(BeamErrorKind::TooMany));
+        }
+    }
+    pool::run(|| {
+        files
+            .par_iter()
+            .map_init(Vec::new, |buffer, path| module_with(path, buffer))
+            .collect()
+    })
+}
+
+fn module_with(path: &Path, buffer: &mut Vec<u8>) -> Result<Module, BeamError> {
+    let digested = read(path, buffer).and_then(|()| digest(buffer));
     match digested {
         Ok((name, md5)) => Ok(Module {
             name,
@@ -91,26 +125,6 @@ pub fn module(path: &Path) -> Result<Module, BeamError> {
     }
 }
 
-/// All modules of `dirs`, each directory's sorted by file name; files are read in parallel.
-pub fn scan(dirs: &[PathBuf]) -> Result<Vec<Module>, BeamError> {
-    let mut files = Vec::new();
-    for dir in dirs {
-        let mut found = beam_files(dir).map_err(|error| BeamError {
-            path: dir.clone(),
-            kind: BeamErrorKind::Io(error),
-        })?;
-        found.sort_unstable();
-        files.append(&mut found);
-        if files.len() > MAX_FILES {
-            return Err(BeamError {
-                path: dir.clone(),
-                kind: BeamErrorKind::TooMany,
-            });
-        }
-    }
-    files.par_iter().map(|path| module(path)).collect()
-}
-
 /// Name and MD5 of the module in `bytes`, a whole file, compressed or not.
 pub fn digest(bytes: &[u8]) -> Result<(String, [u8; 16]), BeamErrorKind> {
     if bytes.starts_with(&GZIP) {
@@ -120,41 +134,46 @@ pub fn digest(bytes: &[u8]) -> Result<(String, [u8; 16]), BeamErrorKind> {
     }
 }
 
+fn is_beam(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "beam")
+}
+
 fn beam_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "beam")
-        {
+        if is_beam(&path) {
             files.push(path);
         }
     }
     Ok(files)
 }
 
-/// The size is asked for before the file is opened: opening a pipe would wait for its writer.
-fn read(path: &Path) -> Result<Vec<u8>, BeamErrorKind> {
+/// The kind is asked for before the file is opened: opening a pipe would wait for its writer.
+fn read(path: &Path, buffer: &mut Vec<u8>) -> Result<(), BeamErrorKind> {
     let metadata = std::fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(BeamErrorKind::NotAFile);
     }
-    bounded(File::open(path)?, metadata.len())
+    bounded(File::open(path)?, metadata.len(), buffer)
 }
 
 fn unpack(bytes: &[u8]) -> Result<Vec<u8>, BeamErrorKind> {
-    bounded(MultiGzDecoder::new(bytes), 4 * bytes.len() as u64)
+    let mut unpacked = Vec::new();
+    let expected = 4 * bytes.len() as u64;
+    bounded(MultiGzDecoder::new(bytes), expected, &mut unpacked)?;
+    Ok(unpacked)
 }
 
-fn bounded(from: impl Read, expected: u64) -> Result<Vec<u8>, BeamErrorKind> {
-    let mut bytes = Vec::with_capacity(expected.min(MAX_BYTES) as usize + 1);
-    from.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        Err(BeamErrorKind::TooLarge)
-    } else {
-        Ok(bytes)
+fn bounded(from: impl Read, expected: u64, into: &mut Vec<u8>) -> Result<(), BeamErrorKind> {
+    into.clear();
+    into.reserve(expected.min(MAX_BYTES) as usize + 1);
+    from.take(MAX_BYTES + 1).read_to_end(into)?;
+    if into.len() as u64 > MAX_BYTES {
+        return Err(BeamErrorKind::TooLarge);
     }
+    Ok(())
 }
 
 fn digest_plain(bytes: &[u8]) -> Result<(String, [u8; 16]), BeamErrorKind> {
@@ -350,6 +369,8 @@ mod tests {
         let found = scan(std::slice::from_ref(&ebin)).unwrap();
         assert_eq!((found.len(), found[0].name.as_str()), (1, "demo"));
         std::fs::create_dir(ebin.join("odd.beam")).unwrap();
+        let one = scan(&[ebin.join("demo.beam"), ebin.join("demo.beam")]);
+        assert_eq!(one.unwrap().len(), 2);
         let error = scan(&[ebin]).unwrap_err();
         assert!(matches!(error.kind, BeamErrorKind::NotAFile));
         assert!(error.path.ends_with("odd.beam"));
