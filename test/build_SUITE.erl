@@ -7,7 +7,7 @@
 
 -compile([export_all, nowarn_export_all]).
 
--import(bct_workspace, [source/2, prepare/2, prepare/3]).
+-import(bct_workspace, [source/2]).
 
 all() ->
     [{group, tools}, {group, refs}, {group, shapes}, {group, failures}].
@@ -38,6 +38,21 @@ groups() ->
 init_per_testcase(_Case, Config) -> bct_workspace:start(Config).
 
 end_per_testcase(_Case, Config) -> bct_workspace:stop(Config).
+
+prepare(Name, Source) -> prepare(Name, Source, #{}).
+
+%% Whatever goes wrong is also said in one line.
+prepare(Name, Source, Options) ->
+    Result = bct_workspace:prepare(Name, Source, Options),
+    case Result of
+        {error, {_, #{message := Message}}} ->
+            ?assert(is_binary(Message)),
+            ?assertEqual(nomatch, binary:match(Message, <<"\n">>)),
+            ct:log("~ts", [Message]);
+        {ok, _} ->
+            ok
+    end,
+    Result.
 
 commit(Config, Files) -> bct_repo:commit(?config(repo, Config), Files).
 

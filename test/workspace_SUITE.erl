@@ -20,6 +20,7 @@ groups() ->
         {together, [], [same_source_is_built_once, the_pool_is_bounded, a_waiting_caller_can_die]},
         {endings, [], [
             deadline_leaves_nothing, killed_caller_leaves_nothing, normal_end_leaves_no_daemon,
+            killed_runner_leaves_nothing,
             killed_vm_leaves_nothing, another_living_vm_is_left_alone
         ]},
         {api, [], [packages_as_callers_of_0_7_know_them, works_without_the_application, project_types]}
@@ -212,6 +213,17 @@ killed_caller_leaves_nothing(Config) ->
     exit(Pid, kill),
     bct_wait:until(fun() -> not bct_daemon:lives("ws-caller") end),
     bct_wait:until(fun() -> bct_workspace:scratches() =:= [] end).
+
+killed_runner_leaves_nothing(Config) ->
+    Source = daemon_build(Config, "ws-runner", "sleep 60"),
+    Pid = in_background(demo_end, Source),
+    bct_wait:until(fun() -> bct_daemon:lives("ws-runner") end),
+    {links, Links} = process_info(Pid, links),
+    [Runner] = [Os || Port <- Links, is_port(Port), {os_pid, Os} <- [erlang:port_info(Port, os_pid)]],
+    {ok, _} = bc_gitops_command:run(#{program => "kill", args => ["-9", integer_to_list(Runner)]}),
+    ?assertMatch({error, {runner, #{app := demo_end, message := _}}}, result(Pid)),
+    ?assertNot(bct_daemon:lives("ws-runner")),
+    ?assertEqual([], bct_workspace:scratches()).
 
 %% Another VM builds in the same workspace.
 other_vm(Config, Source) ->

@@ -32,16 +32,20 @@ steps(#{dir := Dir}) ->
     Deps = [#{phase => deps, program => "rebar3", args => ["get-deps"]} || has_dependencies(Dir)],
     Deps ++ [#{phase => build, program => "rebar3", args => ["compile"]}].
 
-%% The lock file of a project without dependencies is "[].".
+%% Plugins are fetched by the first command that runs.
 has_dependencies(Dir) ->
-    case file:read_file(filename:join(Dir, "rebar.lock")) of
+    is_mentioned(filename:join(Dir, "rebar.config")) orelse has_locked(filename:join(Dir, "rebar.lock")).
+
+%% The lock file of a project without dependencies is "[].".
+has_locked(File) ->
+    case file:read_file(File) of
         {ok, Lock} -> string:trim(Lock) =/= <<"[].">>;
-        {error, _} -> is_mentioned(filename:join(Dir, "rebar.config"))
+        {error, _} -> false
     end.
 
 is_mentioned(File) ->
     case file:read_file(File) of
-        {ok, Text} -> re:run(Text, "\\{\\s*deps\\s*,\\s*\\[\\s*[^\\s\\]]") =/= nomatch;
+        {ok, Text} -> re:run(Text, "\\{\\s*(deps|(project_)?plugins)\\s*,\\s*\\[\\s*[^\\s\\]]") =/= nomatch;
         {error, _} -> false
     end.
 

@@ -2,7 +2,7 @@
 %%% whole and never changed afterwards; one that is removed is moved out first.
 -module(bc_gitops_store).
 
--export([key/3, lookup/2, find/3, publish/4, keys/1, delete/3, touch/2, intact/1, path/2]).
+-export([key/3, lookup/2, find/3, publish/4, keys/1, keys/2, delete/3, touch/2, intact/1, path/2]).
 
 -export_type([build/0, manifest/0]).
 
@@ -52,8 +52,7 @@ is_key(Key) ->
 %% @doc All builds of a revision, whatever built them.
 -spec find(Workspace :: file:filename_all(), atom(), Revision :: binary()) -> [build()].
 find(Workspace, Name, Revision) ->
-    Prefix = prefix(Name, Revision),
-    Keys = [Key || Key <- keys(Workspace), binary:longest_common_prefix([Key, Prefix]) =:= byte_size(Prefix)],
+    Keys = [Key || Key <- keys(Workspace), is_prefix(prefix(Name, Revision), Key)],
     [Build || Key <- Keys, {ok, #{revision := R} = Build} <- [lookup(Workspace, Key)], R =:= Revision].
 
 %% @doc Moves a finished tree into the store. A build that is there already stays.
@@ -114,6 +113,14 @@ keys(Workspace) ->
         {ok, Names} -> lists:sort([unicode:characters_to_binary(Name) || Name <- Names]);
         {error, _} -> []
     end.
+
+%% @doc The keys of the builds of an application.
+-spec keys(Workspace :: file:filename_all(), atom()) -> [binary()].
+keys(Workspace, Name) ->
+    [Key || Key <- keys(Workspace), is_prefix(<<(atom_to_binary(Name))/binary, "-">>, Key)].
+
+is_prefix(Prefix, Key) ->
+    binary:longest_common_prefix([Prefix, Key]) =:= byte_size(Prefix).
 
 %% @doc Moves a build out of the store into Trash (a directory on the same disk) and removes it.
 -spec delete(Workspace :: file:filename_all(), Key :: binary(), Trash :: file:filename_all()) ->

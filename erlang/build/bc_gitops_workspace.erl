@@ -31,7 +31,7 @@
 prepare(Name, #source_spec{} = Source, Options) ->
     Timeout = maps:get(timeout, Options, bc_gitops_build_config:build_timeout()),
     case check_name(Name) of
-        ok -> resolve(Name, Source, Options#{timeout => Timeout});
+        ok -> bc_gitops_build_error:explained(resolve(Name, Source, Options#{timeout => Timeout}));
         {error, _} = Error -> Error
     end.
 
@@ -216,9 +216,9 @@ build(Name, #source_spec{ref = Ref} = Source, Known, Options, Scratch) ->
         scratch => Scratch, log => bc_gitops_build_log:open(Name, unicode:characters_to_binary(Title))
     },
     case bc_gitops_build:run(Job) of
-        {ok, Build} ->
+        {ok, #{key := Key} = Build} ->
             {ok, _} = Done = remember(Name, Source, Build),
-            ok = bc_gitops_workspace_cleaner:prune(Name),
+            ok = bc_gitops_workspace_cleaner:prune(Name, Key),
             Done;
         {error, _} = Error ->
             Error

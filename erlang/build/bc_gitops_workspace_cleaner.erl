@@ -2,7 +2,7 @@
 %%% code path of this VM, and what another build in use needs (Elixir's own libraries).
 -module(bc_gitops_workspace_cleaner).
 
--export([forget/1, delete_unused/1, prune/1]).
+-export([forget/1, delete_unused/1, prune/2]).
 
 -include_lib("kernel/include/file.hrl").
 
@@ -19,30 +19,31 @@ forget(Name) ->
 -spec delete_unused(fun((bc_gitops_store:build()) -> boolean())) -> ok | {error, {unwritable, map()}}.
 delete_unused(Choose) ->
     Root = bc_gitops_workspace_server:root(),
-    Builds = builds(Root),
+    Builds = builds(Root, bc_gitops_store:keys(Root)),
     Used = used(Builds),
-    delete(Root, [Key || #{key := Key} = Build <- Builds, not lists:member(Key, Used), Choose(Build)]).
+    Needed = [Key || #{key := K, needs := Needs} <- Builds, lists:member(K, Used), Key <- Needs],
+    delete(Root, [Key || #{key := Key} = Build <- Builds, Choose(Build),
+                         not lists:member(Key, Used), not lists:member(Key, Needed)]).
 
-%% @doc Keeps the newest builds of an application, and those in use.
--spec prune(atom()) -> ok.
-prune(Name) ->
+%% @doc Keeps the newest builds of an application, the one with this key, and those in use.
+-spec prune(atom(), Key :: binary()) -> ok.
+prune(Name, Newest) ->
     Root = bc_gitops_workspace_server:root(),
-    Mine = [{age(Root, Key), Key} || #{key := Key, app := App} <- builds(Root), App =:= Name],
-    Kept = lists:sublist(lists:reverse(lists:sort(Mine)), bc_gitops_build_config:builds_kept()),
-    Old = [Key || {_, Key} <- Mine -- Kept],
-    case Old =/= [] andalso delete_unused(fun(#{key := Key}) -> lists:member(Key, Old) end) of
+    Builds = builds(Root, bc_gitops_store:keys(Root, Name)),
+    Aged = lists:sort([{age(Root, Key), Key} || #{key := Key} <- Builds, Key =/= Newest]),
+    Old = lists:sublist(Aged, max(0, length(Aged) + 1 - bc_gitops_build_config:builds_kept())),
+    case delete(Root, [Key || {_, Key} <- Old] -- used(Builds)) of
+        ok ->
+            ok;
         {error, {unwritable, Details}} ->
-            logger:warning("bc_gitops: an old build of ~s cannot be removed: ~p", [Name, Details]);
-        _ ->
-            ok
+            logger:warning("bc_gitops: an old build of ~s cannot be removed: ~p", [Name, Details])
     end.
 
-builds(Root) ->
-    [Build || Key <- bc_gitops_store:keys(Root), {ok, Build} <- [bc_gitops_store:lookup(Root, Key)]].
+builds(Root, Keys) ->
+    [Build || Key <- Keys, {ok, Build} <- [bc_gitops_store:lookup(Root, Key)]].
 
 age(Root, Key) ->
-    Manifest = filename:join(bc_gitops_store:path(Root, Key), "manifest"),
-    case file:read_file_info(Manifest) of
+    case file:read_file_info(filename:join(bc_gitops_store:path(Root, Key), "manifest")) of
         {ok, #file_info{mtime = Time}} -> Time;
         {error, _} -> {{1970, 1, 1}, {0, 0, 0}}
     end.
@@ -51,10 +52,9 @@ used(Builds) ->
     Table = bc_gitops_workspace_server:table(),
     Said = [Key || [Key] <- ets:match(Table, {{in_use, '$1', '_'}})],
     Paths = [unicode:characters_to_binary(filename:dirname(Dir)) || Dir <- code:get_path()],
-    Direct = [Key || #{key := Key, libs := Libs} <- Builds,
-                     lists:member(Key, Said)
-                         orelse lists:any(fun(#{path := Path}) -> lists:member(Path, Paths) end, Libs)],
-    Direct ++ [Needed || #{key := Key, needs := Needs} <- Builds, lists:member(Key, Direct), Needed <- Needs].
+    [Key || #{key := Key, libs := Libs} <- Builds,
+            lists:member(Key, Said)
+                orelse lists:any(fun(#{path := Path}) -> lists:member(Path, Paths) end, Libs)].
 
 delete(Root, Keys) ->
     Delete = fun(Key, ok) ->

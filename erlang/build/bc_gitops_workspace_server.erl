@@ -79,14 +79,24 @@ with(Resource, Fun) ->
 with_scratch(Fun) ->
     case gen_server:call(?MODULE, scratch, infinity) of
         {ok, Dir} ->
-            try Fun(Dir) after done(Dir) end;
+            use_scratch(Dir, Fun);
         {error, _} = Error ->
             Error
     end.
 
-%% Commands that ended have left no process: only the files remain.
-done(Dir) ->
-    Removed = bc_gitops_scratch:remove(Dir, empty),
+%% Commands that ended as they should have left no process: only the files remain.
+use_scratch(Dir, Fun) ->
+    try Fun(Dir) of
+        {error, {runner, _}} = Error -> done(Dir, reap), Error;
+        Result -> done(Dir, empty), Result
+    catch
+        Class:Reason:Stack ->
+            done(Dir, reap),
+            erlang:raise(Class, Reason, Stack)
+    end.
+
+done(Dir, How) ->
+    Removed = bc_gitops_scratch:remove(Dir, How),
     gen_server:call(?MODULE, {scratch_done, Dir, Removed}, infinity).
 
 %%% gen_server
@@ -154,6 +164,7 @@ handle_info({'DOWN', Monitor, process, _, _}, #state{monitors = Monitors} = Stat
 handle_info(beat, #state{incarnation = Incarnation} = State) ->
     _ = erlang:send_after(?BEAT, self(), beat),
     _ = [bc_gitops_scratch:beat(Incarnation) || Incarnation =/= undefined],
+    reap_dead(),
     {noreply, State};
 handle_info({'EXIT', _Cleaner, _Reason}, State) ->
     {noreply, State};
@@ -172,16 +183,21 @@ terminate(_Reason, #state{incarnation = Incarnation, scratches = Scratches}) ->
     ok.
 
 open(#state{incarnation = undefined} = State) ->
-    Root = root(),
-    case bc_gitops_scratch:open(Root) of
+    case bc_gitops_scratch:open(root()) of
         {ok, Incarnation} ->
-            _ = spawn_link(fun() -> bc_gitops_scratch:reap_dead(Root) end),
+            reap_dead(),
             {ok, State#state{incarnation = Incarnation}};
         {error, _} = Error ->
             Error
     end;
 open(State) ->
     {ok, State}.
+
+%% More than once: a VM that cannot be looked for is dead when it has been silent.
+reap_dead() ->
+    Root = root(),
+    _ = spawn_link(fun() -> bc_gitops_scratch:reap_dead(Root) end),
+    ok.
 
 close_if_empty(Old, #state{scratches = Scratches}) when Old =:= undefined; map_size(Scratches) > 0 ->
     ok;
