@@ -141,7 +141,7 @@ missing_application(Store) ->
     ?assertEqual(Before, bct_runtime:state(rt_counter)).
 
 version_mismatch(Store) ->
-    Build = counter(Store, "1.0.0"),
+    Build = bct_build:publish(counter(Store, "1.0.0")),
     Spec = (bct_runtime:spec_for(Build, #{}))#app_spec{version = <<"1.0.1">>},
     ?assertEqual({error, {version_mismatch, #{spec => <<"1.0.1">>, app => <<"1.0.0">>}}},
                  bc_gitops_runtime_default:restore(Spec, maps:get(key, Build))).

@@ -632,7 +632,7 @@ reads_are_fast_while_an_app_hangs(Config) ->
     true = unregister(rt_gate).
 
 restore_adopts(Config) ->
-    Build = app(Config, rt_one, "1.0.0", #{}),
+    Build = bct_build:publish(app(Config, rt_one, "1.0.0", #{})),
     Spec = bct_runtime:spec_for(Build, #{size => 1}),
     {ok, #app_state{pid = Pid}} = bc_gitops_runtime_default:deploy(Spec),
     {ok, #app_state{pid = Pid}} = bc_gitops_runtime_default:restore(Spec, maps:get(key, Build)),
@@ -640,13 +640,13 @@ restore_adopts(Config) ->
     {ok, 2} = application:get_env(rt_one, size).
 
 restore_starts_from_store(Config) ->
-    Build = app(Config, rt_one, "1.0.0", #{}),
+    Build = bct_build:publish(app(Config, rt_one, "1.0.0", #{})),
     Spec = bct_runtime:spec_for(Build, #{}),
     {ok, #app_state{status = running}} = bc_gitops_runtime_default:restore(Spec, maps:get(key, Build)),
     {error, {build_not_found, _}} = bc_gitops_runtime_default:restore(Spec, <<"no such key">>).
 
 survives_restart_of_bc_gitops(Config) ->
-    Build = app(Config, rt_one, "1.0.0", #{}),
+    Build = bct_build:publish(app(Config, rt_one, "1.0.0", #{})),
     Spec = bct_runtime:spec_for(Build, #{}),
     {ok, #app_state{pid = Pid} = State} = bc_gitops_runtime_default:deploy(Spec),
     Sup = whereis(bc_gitops_runtime_sup),
@@ -707,7 +707,9 @@ protocols_beside_one_another(Config) ->
     More = "defmodule RtExA.Other do\n  defstruct []\n  defimpl String.Chars do\n"
            "    def to_string(_), do: \"another\"\n  end\nend\n",
     A2 = mix_repository(Config, "rt_ex_a", "2.0.0", More),
-    {ok, #app_state{version = <<"2.0.0">>}} = bc_gitops_runtime_default:upgrade(A2, <<"1.0.0">>),
+    {ok, #app_state{version = <<"2.0.0">>, details = #{gap_ms := Gap}}} =
+        bc_gitops_runtime_default:upgrade(A2, <<"1.0.0">>),
+    ct:pal("gap of an Elixir application: ~b ms", [Gap]),
     <<"another">> = apply('Elixir.String.Chars', to_string, [#{'__struct__' => 'Elixir.RtExA.Other'}]),
     <<"thing of rt_ex_b">> = show('Elixir.RtExB'),
     ok = bc_gitops_runtime_default:remove(rt_ex_a),

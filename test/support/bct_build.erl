@@ -1,7 +1,7 @@
 %%% @doc Builds made of source text, as the workspace would hand them to the runtime: compiled into
 %%% `<workspace>/store/<key>/lib/<app>/ebin'.
 -module(bct_build).
--export([make/2, make/3, lib/3, build/3, app/1, app/2, offer/2, from_dir/3]).
+-export([make/2, make/3, lib/3, build/3, app/1, app/2, offer/2, publish/1]).
 
 %% @doc A build of one application. Options: vsn, modules => [{Name, SourceText}], app => extra keys
 %% of the .app file, files => [{RelativePath, Content}], libs => [lib()] that come before it.
@@ -52,16 +52,6 @@ compile(Ebin, Module, Text) ->
     ok = file:write_file(filename:join(Ebin, atom_to_list(Module) ++ ".beam"), Code),
     {Module, code:module_md5(Code)}.
 
-%% @doc A library that stands in a directory already, as a build tool left it.
-from_dir(Dir, Name, Version) ->
-    Beams = filelib:wildcard(filename:join([unicode:characters_to_list(Dir), "ebin", "*.beam"])),
-    Modules = [{list_to_atom(filename:basename(Beam, ".beam")), md5(Beam)} || Beam <- Beams],
-    #{name => Name, version => Version, path => unicode:characters_to_binary(Dir), modules => maps:from_list(Modules)}.
-
-md5(Beam) ->
-    {ok, {_, MD5}} = beam_lib:md5(Beam),
-    MD5.
-
 %% @doc The callback module and root supervisor of an application; Callbacks overrides `start/2' and
 %% others by name.
 app(Callbacks) ->
@@ -76,9 +66,13 @@ app(Callbacks, More) ->
     Texts = maps:values(maps:merge(Defaults, Callbacks)),
     iolist_to_binary(["-behaviour(application).\n", lists:join("\n", Texts), "\n", More]).
 
-%% @doc Makes the build what the workspace has prepared for this name and source, and has in its store.
-offer(#{app := Name, key := Key} = Build, Source) ->
-    Root = bc_gitops_workspace_server:root(),
-    {ok, _} = bc_gitops_store:publish(Root, bc_gitops_store:path(Root, Key), Key, Build),
+%% @doc Makes the build what the workspace has prepared for this name and source.
+offer(#{app := Name} = Build, Source) ->
     true = ets:insert(bc_gitops_workspace_server:table(), {{prepared, Name, Source}, Build}),
     ok.
+
+%% @doc Puts the build into the workspace's store, where its key finds it.
+publish(#{key := Key} = Build) ->
+    Root = bc_gitops_workspace_server:root(),
+    {ok, _} = bc_gitops_store:publish(Root, bc_gitops_store:path(Root, Key), Key, Build),
+    Build.
