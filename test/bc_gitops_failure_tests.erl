@@ -3,7 +3,7 @@
 
 before_the_switch_the_kind_decides_test_() ->
     Retry = [{unreachable, #{}}, {timeout, #{}}, {auth_failed, #{}}, {io, #{}}, econnrefused, {unheard_of, 1}],
-    Lasting = [{build_failed, #{}}, {version_mismatch, #{}}, {not_supported_yet, #{}}, {bad_ref, #{}}],
+    Lasting = [{build_failed, #{}}, {version_mismatch, #{}}, {not_supported_yet, #{}}, {bad_ref, #{}}, {module_conflict, #{}}],
     [?_assertEqual(retry, bc_gitops_failure:class(prepare, Reason)) || Reason <- Retry] ++
         [?_assertEqual(quarantine, bc_gitops_failure:class(prepare, Reason)) || Reason <- Lasting].
 

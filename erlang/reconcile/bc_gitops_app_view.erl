@@ -62,7 +62,9 @@ app_state(#{state := State, app := undefined, store := #{name := Name} = Store, 
     App = #app_state{name = Name, version = version(Wanted), status = status(State, undefined), health = unknown},
     describe(App#app_state{details = details(View, undefined)}, Wanted);
 app_state(#{state := State, app := App, store := Store} = View) ->
-    Shown = App#app_state{status = status(State, View), details = details(View, App#app_state.version)},
+    #app_state{version = Version, details = FromRuntime} = App,
+    Details = maps:merge(FromRuntime, details(View, Version)),
+    Shown = App#app_state{status = status(State, View), details = Details},
     describe(Shown, running_spec(Store)).
 
 describe(App, undefined) ->

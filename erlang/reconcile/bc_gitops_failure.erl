@@ -13,11 +13,15 @@
 
 %% Failures before the switch that no second try will change.
 -define(LASTING, [
-    build_failed, compile_failed, version_mismatch, not_supported_yet, unsupported, conflict,
-    dependency_conflict, module_conflict, app_conflict, bad_url, bad_ref, bad_path, bad_name,
-    bad_source, no_source, no_app_file, unknown_project, unknown_build_tool, source_not_allowed,
-    host_application, protected_application, invalid_app, missing_application, escaping_link,
-    tool_missing, output_limit, undef
+    %% what the spec says
+    bad_url, bad_ref, bad_path, bad_name, not_supported_yet, version_mismatch, protected_application,
+    host_application,
+    %% what the source holds
+    build_failed, unknown_project, app_not_built, invalid_app_file, bad_app_file, invalid_beam,
+    modules_missing, beam_misnamed, too_many_modules, too_many_atoms, too_many_files, too_large,
+    too_deep, special_file, link_outside, output_limit,
+    %% how it goes together with what else is here
+    missing_applications, module_conflict, dependency_conflict
 ]).
 
 %% @doc What happens after a failure. `start' is a deployment by a module that cannot prepare, of an

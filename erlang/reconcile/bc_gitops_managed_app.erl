@@ -103,8 +103,9 @@ init({#{name := Name} = Store, Config}) ->
             first(pending, Data)
     end.
 
-first(State, Data) ->
+first(State, #data{name = Name, store = Store} = Data) ->
     ok = publish(State, Data),
+    ok = retain(Name, [], builds(Store)),
     {ok, State, Data}.
 
 -spec handle_event(gen_statem:event_type(), term(), bc_gitops_registry:app_state_name(), #data{}) ->
@@ -400,6 +401,7 @@ landed(Target, #data{store = Store, action = Action} = Data) ->
         deaths := maps:remove(bc_gitops_goal:revision_id(Target), Deaths),
         previous := case Before of undefined -> Previous; Target -> Previous; _ -> Before end
     },
+    ok = retain(Data#data.name, builds(Store), builds(Landed)),
     case Action of
         restore -> Data#data{store = Landed};
         _ -> Data#data{store = (pin(Landed, Data))#{quarantine := undefined}}
@@ -420,7 +422,16 @@ removed(#data{goal = Goal} = Data) ->
             gone(Empty)
     end.
 
-gone(#data{name = Name, config = #{state_path := StatePath}} = Data) ->
+%% The builds that a restart or a rollback needs stay in the store.
+builds(#{confirmed := Confirmed, previous := Previous}) ->
+    lists:usort([Key || #{key := Key} <- [Confirmed, Previous], is_binary(Key)]).
+
+retain(Name, Before, Now) ->
+    lists:foreach(fun(Key) -> bc_gitops_workspace:in_use(Key, Name) end, Now -- Before),
+    lists:foreach(fun(Key) -> bc_gitops_workspace:released(Key, Name) end, Before -- Now).
+
+gone(#data{name = Name, store = Store, config = #{state_path := StatePath}} = Data) ->
+    ok = retain(Name, builds(Store), []),
     _ = bc_gitops_state:delete_app(StatePath, Name),
     ok = bc_gitops_registry:delete_app(Name),
     settle(ok, Data),

@@ -105,6 +105,7 @@ init(Config) ->
     case bc_gitops_state:open(Config) of
         ok ->
             ok = bc_gitops_config:activate(Config),
+            ok = use_workspace(),
             Repo = bc_gitops_state:read_repo(maps:get(state_path, Config)),
             State = #state{
                 config = Config,
@@ -114,6 +115,16 @@ init(Config) ->
             {ok, show(State), {continue, boot}};
         {error, Reason} ->
             {stop, Reason}
+    end.
+
+%% Without a workspace nothing new is built; what runs goes on.
+use_workspace() ->
+    case bc_gitops_workspace:init() of
+        ok ->
+            ok;
+        {error, Reason} ->
+            ?LOG_ERROR("the workspace cannot be used: ~ts", [bc_gitops_failure:describe(Reason)], ?DOMAIN),
+            bc_gitops_registry:put(state_error, Reason)
     end.
 
 %% The commit of another repository says nothing.
