@@ -14,7 +14,7 @@
 -define(CANARY, <<"canary+SECRET/of=https42">>).
 
 suite() ->
-    [{timetrap, {seconds, 60}}].
+    [{timetrap, {seconds, 120}}].
 
 %% The first case needs a library that doesn't trust the CA yet: trust is added per process, for good.
 all() ->
@@ -149,7 +149,7 @@ too_large(Config) ->
     ?assertMatch({ok, #{fetched_bytes := Bytes}} when Bytes > 3000000, ask(Config, "public/", #{})).
 
 cancel_during_transfer(Config) ->
-    Files = [{"big" ++ integer_to_list(N), rand:bytes(4000000)} || N <- lists:seq(1, 20)],
+    Files = [{"big" ++ integer_to_list(N), rand:bytes(3000000)} || N <- lists:seq(1, 10)],
     _ = bct_repo:commit(?config(repo, Config), Files),
     {ok, Job, Ref, _} = bc_gitops_git:start((request(Config, "public/"))#{auth => #{ca_file => ca(Config)}}, 60000),
     receive {bc_gitops_git_progress, Ref, _} -> ok end,

@@ -12,7 +12,7 @@
 -define(CANARY, <<"canary+SECRET/of=ssh 42">>).
 
 suite() ->
-    [{timetrap, {seconds, 60}}].
+    [{timetrap, {seconds, 120}}].
 
 all() ->
     [key_file, key_with_passphrase, wrong_passphrase, agent, no_key, stranger_is_refused, unknown_host,
@@ -145,6 +145,8 @@ shallow_then_incremental(Config) ->
     Count = fun() -> binary_to_integer(string:trim(bct_repo:git(clone(Config), ["rev-list", "--count", "HEAD"]))) end,
     Shallow = Count(),
     ?assert(Shallow =< 50),
+    {ok, Log} = bc_gitops_git:get_commit_log(clone(Config), 100),
+    ?assertEqual(Shallow, length(Log)),
     Next = bct_repo:commit(Repo, [{"n", "next"}]),
     ?assertMatch({ok, #{commit := Next, changed := true}}, follow(Config, Auth)),
     ?assert(Count() =< 51),
@@ -184,7 +186,7 @@ server_goes_away(Config) ->
 cancel_during_transfer(Config) ->
     #{key := Key} = Sshd = ?config(sshd, Config),
     Repo = ?config(repo, Config),
-    _ = bct_repo:commit(Repo, [{"big" ++ integer_to_list(N), rand:bytes(4000000)} || N <- lists:seq(1, 20)]),
+    _ = bct_repo:commit(Repo, [{"big" ++ integer_to_list(N), rand:bytes(3000000)} || N <- lists:seq(1, 10)]),
     {ok, Job, Ref, _} = bc_gitops_git:start(request(Config, auth(Sshd, #{ssh_key => Key})), 60000),
     receive {bc_gitops_git_progress, Ref, _} -> ok end,
     {Time, Result} = timer:tc(fun() ->

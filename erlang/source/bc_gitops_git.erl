@@ -162,7 +162,7 @@ url_host(Url) ->
 
 %% A request of the host's own code, with the credentials that the application is configured with.
 own(Request) ->
-    Auth = auth(maps:from_list(application:get_all_env(bc_gitops))),
+    Auth = auth(bc_gitops_config:current()),
     request(Request#{auth => Auth#{allow_local => true}}, ?TIMEOUT).
 
 await(Job, Ref, Deadline) ->

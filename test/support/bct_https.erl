@@ -19,7 +19,7 @@ start(Dir0, #{root := Root, user := User, password := Password}) ->
     Socket = filename:join(Dir, "fcgi"),
     Config = filename:join(Dir, "nginx.conf"),
     ok = file:write_file(Config, config(Dir, Port, Socket, Backend, Root)),
-    Cgi = bct_server:start(Wrap, ["-s", "unix:" ++ Socket], filename:join(Dir, "fcgi.log")),
+    Cgi = bct_server:start(Wrap, ["-c", "4", "-s", "unix:" ++ Socket], filename:join(Dir, "fcgi.log")),
     Web = bct_server:start(Nginx, ["-p", Dir, "-c", Config, "-e", "error.log"], filename:join(Dir, "nginx.log")),
     ok = bct_server:wait_tcp(Port),
     #{dir => Dir, port => Port, processes => [Web, Cgi], ca => list_to_binary(filename:join(Dir, "ca.pem"))}.

@@ -112,10 +112,11 @@ impl Job<'_> {
         only_branch: bool,
         depth: usize,
     ) -> Result<Target> {
-        let (repository, target) = match place::inspect(path)? {
+        place::recover(path)?;
+        let (repository, target, contents) = match place::inspect(path)? {
             Place::Clone(repository) => {
-                match self.update(url, path, &repository, reference, only_branch) {
-                    Ok(target) => (repository, target),
+                match self.renew(url, path, &repository, reference, only_branch) {
+                    Ok((target, contents)) => (repository, target, contents),
                     Err(error) if error.kind == Kind::Corrupt => {
                         self.fresh(url, path, reference, only_branch)?
                     }
@@ -124,14 +125,26 @@ impl Job<'_> {
             }
             Place::Free | Place::Damaged(_) => self.fresh(url, path, reference, only_branch)?,
         };
-        self.control.check()?;
-        self.lock.check()?;
-        let contents = self.write(path, &repository, &target)?;
         submodule::update(self, url, path, &repository, &contents, depth)?;
         Ok(target)
     }
 
+    fn renew(
+        &self,
+        url: &GitUrl,
+        path: &Path,
+        repository: &Repository,
+        reference: &str,
+        only_branch: bool,
+    ) -> Result<(Target, Contents)> {
+        let target = self.update(url, path, repository, reference, only_branch)?;
+        let contents = self.write(path, repository, &target)?;
+        Ok((target, contents))
+    }
+
     fn write(&self, path: &Path, repository: &Repository, target: &Target) -> Result<Contents> {
+        self.control.check()?;
+        self.lock.check()?;
         let limits = Limits {
             clean: self.clean,
             max_bytes: self.budget.max_bytes(),
@@ -166,15 +179,18 @@ impl Job<'_> {
         path: &Path,
         reference: &str,
         only_branch: bool,
-    ) -> Result<(Repository, Target)> {
-        let (aside, repository) = Aside::make(path)?;
+    ) -> Result<(Repository, Target, Contents)> {
+        let (aside, repository) = Aside::make(path, self.control.id())?;
         let target = self.fetch(url, &repository, reference, only_branch)?;
         write_origin(path, &repository, url)?;
         drop(repository);
         self.lock.check()?;
         aside.swap_in()?;
         match place::inspect(path)? {
-            Place::Clone(repository) => Ok((repository, target)),
+            Place::Clone(repository) => {
+                let contents = self.write(path, &repository, &target)?;
+                Ok((repository, target, contents))
+            }
             _ => Err(GitError::new(
                 Kind::Io,
                 format!("{} was moved away", path.display()),

@@ -111,7 +111,9 @@ impl Follower<'_> {
             if previous != Some(wanted) {
                 self.lock.check()?;
                 place::sweep(self.path)?;
-                self.fetch(&session, connection.remote())?;
+                // A clone that has its whole history keeps it.
+                let depth = repository.is_shallow().then_some(DEPTH);
+                self.fetch(&session, connection.remote(), depth)?;
                 self.write_refs(repository, wanted)?;
             } else {
                 readable(repository, wanted)?;
@@ -125,11 +127,11 @@ impl Follower<'_> {
     /// Clones beside the present repository and puts the result in its place.
     fn rebuild(&self, previous: Option<Oid>) -> Result<Followed> {
         let session = Session::new(self.url, self.auth, self.job.control, self.budget)?;
-        let (aside, repository) = Aside::make(self.path)?;
+        let (aside, repository) = Aside::make(self.path, self.job.control.id())?;
         let mut remote = self.remote(&repository)?;
         let wanted = session.connected(&mut remote, |connection| {
             let wanted = self.wanted(&session.heads(connection)?)?;
-            self.fetch(&session, connection.remote())?;
+            self.fetch(&session, connection.remote(), Some(DEPTH))?;
             Ok(wanted)
         })?;
         self.write_origin(&repository)?;
@@ -155,9 +157,14 @@ impl Follower<'_> {
         Err(branch_missing(self.job.branch, heads))
     }
 
-    fn fetch(&self, session: &Session<'_>, remote: &mut git2::Remote<'_>) -> Result<()> {
+    fn fetch(
+        &self,
+        session: &Session<'_>,
+        remote: &mut git2::Remote<'_>,
+        depth: Option<i32>,
+    ) -> Result<()> {
         let refspec = format!("+refs/heads/{}:{}", self.job.branch, self.tracking_ref());
-        session.download(remote, &[refspec], Some(DEPTH))
+        session.download(remote, &[refspec], depth)
     }
 
     fn write_refs(&self, repository: &Repository, wanted: Oid) -> Result<()> {

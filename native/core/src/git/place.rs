@@ -94,7 +94,7 @@ pub(crate) struct Aside<'a> {
     dir: PathBuf,
 }
 
-const NEW: &str = ".git.new";
+const NEW: &str = ".git.new-";
 const OLD: &str = ".git.old";
 
 /// The lock of the node that uses the path, which is taken before there is a repository, and the files
@@ -102,16 +102,21 @@ const OLD: &str = ".git.old";
 const NODE_LOCK: &str = "bc_gitops.lock";
 
 fn is_ours(name: &str) -> bool {
-    name == NEW || name == OLD || name.starts_with(NODE_LOCK)
+    is_leftover(name) || name.starts_with(NODE_LOCK)
+}
+
+fn is_leftover(name: &str) -> bool {
+    name.starts_with(NEW) || name == OLD
 }
 
 impl<'a> Aside<'a> {
-    /// Makes an empty repository; leftovers of an earlier one go first.
-    pub(crate) fn make(path: &'a Path) -> Result<(Self, Repository)> {
+    /// Makes an empty repository, in a directory of this job: one that was abandoned and wakes up
+    /// has another.
+    pub(crate) fn make(path: &'a Path, job: u64) -> Result<(Self, Repository)> {
         fs::create_dir_all(path).map_err(|error| GitError::io(path, &error))?;
         let aside = Self {
             path,
-            dir: path.join(NEW),
+            dir: path.join(format!("{NEW}{job}")),
         };
         remove(&aside.dir)?;
         let mut options = RepositoryInitOptions::new();
@@ -167,10 +172,13 @@ pub(crate) fn recover(path: &Path) -> Result<()> {
     if !git.exists() && old.is_dir() {
         fs::rename(&old, &git).map_err(|error| GitError::io(&git, &error))?;
     }
-    for leftover in [path.join(NEW), old] {
-        remove(&leftover)?;
-    }
-    Ok(())
+    let Ok(entries) = fs::read_dir(path) else {
+        return Ok(());
+    };
+    entries
+        .filter_map(|entry| entry.ok())
+        .filter(|entry| is_leftover(&entry.file_name().to_string_lossy()))
+        .try_for_each(|entry| remove(&entry.path()))
 }
 
 /// Removes lock files and half written packs from a repository that this job holds.

@@ -180,8 +180,7 @@ fn walk(
         .map_err(|error| GitError::local(&error))?;
     let odb = repository.odb().map_err(|error| GitError::local(&error))?;
     for entry in &tree {
-        let name = std::str::from_utf8(entry.name_bytes())
-            .map_err(|_| bad_tree("a file name that is not UTF-8".to_owned(), prefix))?;
+        let name = &*String::from_utf8_lossy(entry.name_bytes());
         let path = if prefix.is_empty() {
             name.to_owned()
         } else {
@@ -249,7 +248,8 @@ fn link_target(repository: &Repository, blob: Oid, size: usize, path: &str) -> R
             path,
         )
     };
-    if size > MAX_TARGET {
+    // A path that is no UTF-8 has no name of its own here, so links are not found by it.
+    if size > MAX_TARGET || path.contains(char::REPLACEMENT_CHARACTER) {
         return Err(refuse());
     }
     let blob = repository
