@@ -12,12 +12,17 @@ use flate2::read::MultiGzDecoder;
 use md5::{Digest, Md5};
 use rayon::prelude::*;
 
-use crate::pool;
+use crate::{md5_lanes, pool};
 
 /// Largest file that is read, and largest size that a compressed one may unpack to.
 pub const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Most files that one scan reads.
 pub const MAX_FILES: usize = 200_000;
+
+/// How many files one thread reads and then digests side by side.
+const GROUP: usize = 32;
+/// How many bytes of code a file may have to be digested beside others.
+const MAX_GROUPED: usize = 1024 * 1024;
 
 /// Ids of the chunks of code, in the order in which they are digested.
 const SIGNIFICANT: [&[u8; 4]; 9] = [
@@ -79,7 +84,9 @@ pub struct Module {
 
 /// The module in the file at `path`.
 pub fn module(path: &Path) -> Result<Module, BeamError> {
-    module_with(path, &mut Vec::new())
+    let mut bytes = Vec::new();
+    let digested = read(path, &mut bytes).and_then(|()| digest(&bytes));
+    named(path, digested)
 }
 
 /// All modules of `places`, each an `ebin` directory or a file; those of a directory are sorted by
@@ -102,35 +109,112 @@ pub fn scan(places: &[PathBuf]) -> Result<Vec<Module>, BeamError> {
             return Err(error(BeamErrorKind::TooMany));
         }
     }
-    pool::run(|| {
-        files
-            .par_iter()
-            .map_init(Vec::new, |buffer, path| module_with(path, buffer))
-            .collect()
-    })
+    let groups: Result<Vec<Vec<Module>>, BeamError> =
+        pool::run(|| files.par_chunks(GROUP).map(group).collect());
+    Ok(groups?.into_iter().flatten().collect())
 }
 
-fn module_with(path: &Path, buffer: &mut Vec<u8>) -> Result<Module, BeamError> {
-    let digested = read(path, buffer).and_then(|()| digest(buffer));
+/// The modules of a few files, digested side by side; what is long would keep much in memory and is
+/// digested by itself.
+fn group(paths: &[PathBuf]) -> Result<Vec<Module>, BeamError> {
+    let mut modules = Vec::with_capacity(paths.len());
+    let mut messages = Vec::with_capacity(paths.len());
+    let mut places = Vec::with_capacity(paths.len());
+    let mut buffer = Vec::new();
+    for path in paths {
+        let mut message = None;
+        let take = |code: Code<'_>| {
+            let md5 = if code.len() > MAX_GROUPED {
+                code.md5()
+            } else {
+                message = Some(code.message());
+                [0; 16]
+            };
+            (code.name, md5)
+        };
+        let read = read(path, &mut buffer).and_then(|()| with_code(&buffer, take));
+        if let Some(message) = message {
+            places.push(modules.len());
+            messages.push(message);
+        }
+        modules.push(named(path, read)?);
+    }
+    for (place, md5) in places.into_iter().zip(md5_lanes::digests(&messages)) {
+        modules[place].md5 = md5;
+    }
+    Ok(modules)
+}
+
+fn named(
+    path: &Path,
+    digested: Result<(String, [u8; 16]), BeamErrorKind>,
+) -> Result<Module, BeamError> {
+    let path = path.to_path_buf();
     match digested {
-        Ok((name, md5)) => Ok(Module {
-            name,
-            path: path.to_path_buf(),
-            md5,
-        }),
-        Err(kind) => Err(BeamError {
-            path: path.to_path_buf(),
-            kind,
-        }),
+        Ok((name, md5)) => Ok(Module { name, path, md5 }),
+        Err(kind) => Err(BeamError { path, kind }),
     }
 }
 
 /// Name and MD5 of the module in `bytes`, a whole file, compressed or not.
 pub fn digest(bytes: &[u8]) -> Result<(String, [u8; 16]), BeamErrorKind> {
+    with_code(bytes, |code| {
+        let md5 = code.md5();
+        (code.name, md5)
+    })
+}
+
+fn with_code<R>(bytes: &[u8], take: impl FnOnce(Code<'_>) -> R) -> Result<R, BeamErrorKind> {
     if bytes.starts_with(&GZIP) {
-        digest_plain(&unpack(bytes)?)
+        Ok(take(Code::of(&unpack(bytes)?)?))
     } else {
-        digest_plain(bytes)
+        Ok(take(Code::of(bytes)?))
+    }
+}
+
+/// What of a file is its code.
+struct Code<'b> {
+    name: String,
+    chunks: [Option<&'b [u8]>; SIGNIFICANT.len()],
+}
+
+impl<'b> Code<'b> {
+    fn of(bytes: &'b [u8]) -> Result<Self, BeamErrorKind> {
+        let chunks = chunks(bytes)?;
+        let name = module_name(&chunks)?;
+        for required in REQUIRED {
+            chunks[required].ok_or(BeamErrorKind::MissingChunk(chunk_name(required)))?;
+        }
+        Ok(Self { name, chunks })
+    }
+
+    fn len(&self) -> usize {
+        self.chunks.iter().flatten().map(|data| data.len()).sum()
+    }
+
+    /// Hands over what is digested, piece by piece.
+    fn feed(&self, mut take: impl FnMut(&[u8])) {
+        for (index, chunk) in self.chunks.iter().enumerate() {
+            match chunk {
+                Some(data) if index == FUNS => feed_funs(data, &mut take),
+                Some(data) => take(data),
+                None => {}
+            }
+        }
+    }
+
+    /// What is digested, as MD5 wants it at its end.
+    fn message(&self) -> Vec<u8> {
+        let mut message = Vec::with_capacity(self.len() + 2 * 64);
+        self.feed(|bytes| message.extend_from_slice(bytes));
+        md5_lanes::pad(&mut message);
+        message
+    }
+
+    fn md5(&self) -> [u8; 16] {
+        let mut md5 = Md5::new();
+        self.feed(|bytes| md5.update(bytes));
+        md5.finalize().into()
     }
 }
 
@@ -174,23 +258,6 @@ fn bounded(from: impl Read, expected: u64, into: &mut Vec<u8>) -> Result<(), Bea
         return Err(BeamErrorKind::TooLarge);
     }
     Ok(())
-}
-
-fn digest_plain(bytes: &[u8]) -> Result<(String, [u8; 16]), BeamErrorKind> {
-    let chunks = chunks(bytes)?;
-    let name = module_name(&chunks)?;
-    for required in REQUIRED {
-        chunks[required].ok_or(BeamErrorKind::MissingChunk(chunk_name(required)))?;
-    }
-    let mut md5 = Md5::new();
-    for (index, chunk) in chunks.iter().enumerate() {
-        match chunk {
-            Some(data) if index == FUNS => md5_funs(&mut md5, data),
-            Some(data) => md5.update(data),
-            None => {}
-        }
-    }
-    Ok((name, md5.finalize().into()))
 }
 
 /// The data of each significant chunk, by its index in [`SIGNIFICANT`].
@@ -252,15 +319,15 @@ fn first_atom(table: &[u8]) -> Option<&[u8]> {
 }
 
 /// The last four of an entry's 24 bytes change with debug information and count as zero.
-fn md5_funs(md5: &mut Md5, data: &[u8]) {
+fn feed_funs(data: &[u8], take: &mut impl FnMut(&[u8])) {
     let (count, entries) = data.split_at(data.len().min(4));
-    md5.update(count);
+    take(count);
     let mut whole = entries.chunks_exact(24);
     for entry in whole.by_ref() {
-        md5.update(&entry[..20]);
-        md5.update([0; 4]);
+        take(&entry[..20]);
+        take(&[0; 4]);
     }
-    md5.update(whole.remainder());
+    take(whole.remainder());
 }
 
 #[cfg(test)]
