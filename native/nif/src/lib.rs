@@ -7,6 +7,8 @@ mod errors;
 mod files;
 mod git;
 mod plan;
+mod problems;
+mod records;
 mod spec;
 
 /// Raised whenever a NIF's arguments or results change; `bc_gitops_native` checks it when it starts.

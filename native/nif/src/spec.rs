@@ -5,17 +5,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bc_gitops_core::snapshot::{App, Broken, Options, Snapshot};
-use bc_gitops_core::spec::{
-    self, AppSpec, Atoms, Checked, Kind, Problem, SourceSpec, SourceType, Value, etf,
-};
-use rustler::types::tuple::make_tuple;
+use bc_gitops_core::snapshot::{App, Options, Snapshot};
+use bc_gitops_core::spec::{self, Atoms, Checked, Value, etf};
 use rustler::{
     Atom, Binary, Encoder, Env, Error, NifResult, OwnedEnv, Resource, ResourceArc, Term,
 };
 
 use crate::atoms;
 use crate::errors::{Failure, binary};
+use crate::problems::{bare_error, problem, spec_error};
+use crate::records::{name, record, record_with, term, text};
 
 /// Atoms that repositories may add to one VM.
 const ATOMS_PER_VM: usize = 100_000;
@@ -224,20 +223,6 @@ fn make_atoms(env: Env<'_>, names: &[String]) {
     ATOMS_MADE.fetch_add(names.len(), Ordering::Relaxed);
 }
 
-/// A term from its external format.
-fn term<'a>(env: Env<'a>, external: &[u8]) -> Term<'a> {
-    // SAFETY: the bytes are of our own encoder, which writes well-formed terms only, or came from
-    // this VM. The flag lifted by this call guards against new atoms, and those are counted.
-    match unsafe { env.binary_to_term_trusted(external) } {
-        Some((term, _)) => term,
-        None => atoms::undefined().to_term(env),
-    }
-}
-
-fn name<'a>(env: Env<'a>, name: &str) -> Term<'a> {
-    term(env, &etf::to_bytes(&Value::atom(name)))
-}
-
 fn specs<'a>(env: Env<'a>, snapshot: &Snapshot) -> NifResult<Term<'a>> {
     let names: Vec<Term<'a>> = snapshot
         .apps()
@@ -265,209 +250,6 @@ fn meta<'a>(env: Env<'a>, app: &App) -> NifResult<Term<'a>> {
     )
 }
 
-fn record<'a>(env: Env<'a>, spec: &AppSpec) -> Term<'a> {
-    record_with(env, spec, None)
-}
-
-/// `#app_spec{}`: the fields in the order of include/bc_gitops.hrl.
-fn record_with<'a>(env: Env<'a>, spec: &AppSpec, given_env: Option<Term<'a>>) -> Term<'a> {
-    let depends_on: Vec<Term<'a>> = spec
-        .depends_on
-        .iter()
-        .map(|other| name(env, other))
-        .collect();
-    make_tuple(
-        env,
-        &[
-            atoms::app_spec().to_term(env),
-            name(env, &spec.name),
-            text(env, &spec.version),
-            optional(env, spec.description.as_deref()),
-            icon(env, spec),
-            source(env, &spec.source),
-            given_env.unwrap_or_else(|| term(env, spec.env.external())),
-            health(env, spec),
-            depends_on.encode(env),
-            name(env, spec.isolation.name()),
-            vm_config(env, spec),
-        ],
-    )
-}
-
-fn icon<'a>(env: Env<'a>, spec: &AppSpec) -> Term<'a> {
-    let Some(icon) = &spec.icon else {
-        return undefined(env);
-    };
-    make_tuple(
-        env,
-        &[
-            atoms::icon_spec().to_term(env),
-            name(env, icon.kind.name()),
-            optional(env, icon.value.as_deref()),
-            optional(env, icon.mime_type.as_deref()),
-        ],
-    )
-}
-
-fn source<'a>(env: Env<'a>, source: &SourceSpec) -> Term<'a> {
-    make_tuple(
-        env,
-        &[
-            atoms::source_spec().to_term(env),
-            name(env, SourceType::name(source.kind)),
-            optional(env, source.url.as_deref()),
-            optional(env, source.sha256.as_deref()),
-            optional(env, source.reference.as_deref()),
-            optional(env, source.mcid.as_deref()),
-        ],
-    )
-}
-
-fn health<'a>(env: Env<'a>, spec: &AppSpec) -> Term<'a> {
-    let Some(health) = &spec.health else {
-        return undefined(env);
-    };
-    make_tuple(
-        env,
-        &[
-            atoms::health_spec().to_term(env),
-            name(env, health.kind.name()),
-            health.port.encode(env),
-            optional(env, health.path.as_deref()),
-            health.interval.encode(env),
-            health.timeout.encode(env),
-            health
-                .module
-                .as_deref()
-                .map_or_else(|| undefined(env), |module| name(env, module)),
-        ],
-    )
-}
-
-fn vm_config<'a>(env: Env<'a>, spec: &AppSpec) -> Term<'a> {
-    let Some(config) = &spec.vm_config else {
-        return undefined(env);
-    };
-    let number =
-        |value: Option<u32>| value.map_or_else(|| undefined(env), |value| value.encode(env));
-    let extra_args: Vec<Term<'a>> = config
-        .extra_args
-        .iter()
-        .map(|argument| text(env, argument))
-        .collect();
-    make_tuple(
-        env,
-        &[
-            atoms::vm_config().to_term(env),
-            number(config.memory_limit),
-            number(config.scheduler_limit),
-            optional(env, config.node_prefix.as_deref()),
-            extra_args.encode(env),
-        ],
-    )
-}
-
-fn undefined(env: Env<'_>) -> Term<'_> {
-    atoms::undefined().to_term(env)
-}
-
-fn text<'a>(env: Env<'a>, text: &str) -> Term<'a> {
-    binary(env, text.as_bytes())
-}
-
-fn optional<'a>(env: Env<'a>, value: Option<&str>) -> Term<'a> {
-    value.map_or_else(|| undefined(env), |value| text(env, value))
-}
-
 fn has_atom_keys(term: Term<'_>) -> bool {
     rustler::MapIterator::new(term).is_some_and(|mut pairs| pairs.all(|(key, _)| key.is_atom()))
-}
-
-fn spec_error<'a>(env: Env<'a>, broken: &Broken) -> Term<'a> {
-    let known =
-        |name: &str| Atom::existing_from_bytes(env, name.as_bytes()).map(|atom| atom.to_term(env));
-    let problems: Vec<Term<'a>> = broken
-        .problems
-        .iter()
-        .map(|found| problem(env, &broken.file, found))
-        .collect();
-    // The name of a broken spec is no reason to make an atom.
-    let name = broken
-        .name
-        .as_deref()
-        .and_then(|name| known(name).ok())
-        .unwrap_or_else(|| undefined(env));
-    map(
-        env,
-        &[
-            (atoms::dir(), text(env, &broken.dir)),
-            (atoms::file(), text(env, &broken.file)),
-            (atoms::name(), name),
-            (atoms::stale(), broken.stale.encode(env)),
-            (atoms::problems(), problems.encode(env)),
-        ],
-    )
-}
-
-fn problem<'a>(env: Env<'a>, file: &str, problem: &Problem) -> Term<'a> {
-    map(
-        env,
-        &[
-            (atoms::file(), text(env, file)),
-            (atoms::line(), problem.line.encode(env)),
-            (atoms::column(), problem.column.encode(env)),
-            (atoms::path(), text(env, &problem.path)),
-            (atoms::kind(), kind(problem.kind).to_term(env)),
-            (atoms::found(), text(env, &problem.found)),
-            (atoms::expected(), text(env, &problem.expected)),
-            (atoms::hint(), optional(env, problem.hint.as_deref())),
-            (atoms::message(), text(env, &problem.message(file))),
-        ],
-    )
-}
-
-fn map<'a>(env: Env<'a>, pairs: &[(Atom, Term<'a>)]) -> Term<'a> {
-    Term::map_from_pairs(env, pairs).unwrap_or_else(|_| Term::map_new(env))
-}
-
-/// The errors of 0.7 for maps: `{missing_field, F}`, `{invalid_type, F, Expected, Got}`.
-fn bare_error<'a>(env: Env<'a>, problem: &Problem) -> NifResult<Term<'a>> {
-    let field = name(env, problem.field());
-    let got = || {
-        if problem.got.is_empty() {
-            undefined(env)
-        } else {
-            term(env, &problem.got)
-        }
-    };
-    Ok(match problem.kind {
-        Kind::MissingField => (kind(problem.kind), field).encode(env),
-        Kind::InvalidType | Kind::InvalidValue => {
-            let expected = name(env, problem.expected_type);
-            (kind(problem.kind), field, expected, got()).encode(env)
-        }
-        other => (kind(other), field).encode(env),
-    })
-}
-
-fn kind(kind: Kind) -> Atom {
-    match kind {
-        Kind::Syntax => atoms::syntax(),
-        Kind::Encoding => atoms::encoding(),
-        Kind::FunTerm => atoms::fun_term(),
-        Kind::TooDeep => atoms::too_deep(),
-        Kind::TooLarge => atoms::too_large(),
-        Kind::Unsupported => atoms::unsupported(),
-        Kind::MissingField => atoms::missing_field(),
-        Kind::InvalidType => atoms::invalid_type(),
-        Kind::InvalidValue => atoms::invalid_value(),
-        Kind::DuplicateKey => atoms::duplicate_key(),
-        Kind::AtomQuota => atoms::atom_quota(),
-        Kind::Symlink => atoms::symlink(),
-        Kind::Submodule => atoms::submodule(),
-        Kind::Unreadable => atoms::unreadable(),
-        Kind::DuplicateName => atoms::duplicate_name(),
-        Kind::UnknownKey => atoms::unknown_key(),
-        Kind::UnusedField => atoms::unused_field(),
-    }
 }

@@ -4,6 +4,10 @@ use std::borrow::Cow;
 
 use super::etf;
 use super::value::{Node, Value};
+use crate::identicon;
+
+/// Pixels of an identicon.
+const ICON_SIZE: u32 = 64;
 
 /// What a directory of the repository asks for. Text fields have passed their grammar.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +119,17 @@ pub struct Icon {
     pub value: Option<String>,
     /// Its media type.
     pub mime_type: Option<String>,
+}
+
+impl Icon {
+    /// The identicon of a name, as a data URI.
+    pub fn drawn(name: &str) -> Self {
+        Icon {
+            kind: IconType::Identicon,
+            value: Some(identicon::data_uri(name.as_bytes(), ICON_SIZE)),
+            mime_type: Some("image/svg+xml".to_owned()),
+        }
+    }
 }
 
 /// Limits of a VM of its own.

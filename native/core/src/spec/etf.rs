@@ -178,6 +178,15 @@ pub fn from_bytes(bytes: &[u8]) -> Option<Value<'_>> {
     reader.bytes.is_empty().then_some(value)
 }
 
+/// Fuzz entry: any bytes are read or refused; what was read is written and read again the same.
+pub fn fuzz(bytes: &[u8]) {
+    if let Some(value) = from_bytes(bytes) {
+        let written = to_bytes(&value);
+        let again = from_bytes(&written).map(|value| to_bytes(&value));
+        assert_eq!(again.as_deref(), Some(written.as_slice()));
+    }
+}
+
 struct Reader<'a> {
     bytes: &'a [u8],
     depth: usize,

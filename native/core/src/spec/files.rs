@@ -1,10 +1,13 @@
 //! Specs in a directory on disk: what `bc_gitops_parser:parse_apps_dir/1` reads.
 
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rayon::prelude::*;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::problem::{Kind, Problem};
 use super::{Atoms, Checked, Format, limits, parse};
@@ -95,25 +98,71 @@ pub(crate) fn no_room(fresh: usize, room: usize) -> Checked {
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, Box<Checked>> {
-    let unreadable = |error: std::io::Error| {
-        Box::new(broken(
-            Kind::Unreadable,
-            error.to_string(),
-            "a file that can be read",
-        ))
+    match open(path) {
+        Ok(Opened::File(file, size)) => contents(file, size).map_err(unreadable),
+        Ok(Opened::Other) => Err(Box::new(no_file())),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+fn unreadable(error: io::Error) -> Box<Checked> {
+    Box::new(broken(
+        Kind::Unreadable,
+        error.to_string(),
+        "a file that can be read",
+    ))
+}
+
+fn no_file() -> Checked {
+    broken(
+        Kind::Symlink,
+        "a symbolic link or special file",
+        "a regular file",
+    )
+}
+
+enum Opened {
+    File(File, usize),
+    Other,
+}
+
+/// Opens a regular file and follows no link; a pipe is not waited for.
+fn open(path: &Path) -> io::Result<Opened> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits() as i32)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            return Ok(Opened::Other);
+        }
+        Err(error) => return Err(error),
     };
-    let file = fs::File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::with_capacity(2_048);
-    // One byte more than allowed shows that there is more.
-    file.take(limits::FILE_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
+    let metadata = file.metadata()?;
+    match metadata.is_file() {
+        true => Ok(Opened::File(
+            file,
+            usize::try_from(metadata.len()).unwrap_or(usize::MAX),
+        )),
+        false => Ok(Opened::Other),
+    }
+}
+
+fn contents(mut file: File, size: usize) -> io::Result<Vec<u8>> {
+    if size > limits::FILE_BYTES {
+        // Too large is said by who reads the bytes: one more than allowed is enough for that.
+        return Ok(vec![0; limits::FILE_BYTES + 1]);
+    }
+    let mut bytes = vec![0; size];
+    file.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
 /// Reads the specs of all directories in a directory, sorted by name; directories without one are
 /// passed over. Symbolic links are refused, as they are in a commit.
-pub fn read_dir(path: &Path, atoms: &dyn Atoms) -> std::io::Result<Vec<SpecFile>> {
+pub fn read_dir(path: &Path, atoms: &dyn Atoms) -> io::Result<Vec<SpecFile>> {
     let mut dirs = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
@@ -147,19 +196,15 @@ fn linked_dir(dir: &Path, name: String) -> Option<SpecFile> {
 fn spec_of(dir: &Path, name: String, atoms: &dyn Atoms) -> Option<SpecFile> {
     for candidate in FILE_NAMES {
         let path = dir.join(candidate);
-        let Ok(metadata) = fs::symlink_metadata(&path) else {
-            continue;
-        };
-        if metadata.is_dir() {
-            continue;
-        }
-        let checked = match metadata.is_file() {
-            true => read_file(&path, atoms),
-            false => broken(
-                Kind::Symlink,
-                "a symbolic link or special file",
-                "a regular file",
-            ),
+        let checked = match open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Ok(Opened::Other) if path.is_dir() && !path.is_symlink() => continue,
+            Ok(Opened::Other) => no_file(),
+            Ok(Opened::File(file, size)) => match contents(file, size) {
+                Ok(bytes) => parse(&bytes, Format::of_file(candidate), atoms),
+                Err(error) => *unreadable(error),
+            },
+            Err(error) => *unreadable(error),
         };
         return Some(SpecFile {
             dir: name,

@@ -1,6 +1,8 @@
 //! What names, versions, refs, urls and the like may look like. Git content is hostile: what passes
 //! here can stand in a path, an argument or an url without meaning anything else there.
 
+use crate::git::url::{GitUrl, Policy};
+
 /// Application names and the like: a lower-case atom of at most 100 characters.
 pub fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
@@ -33,92 +35,19 @@ pub fn is_version(text: &str) -> bool {
         && !text.contains("..")
 }
 
-/// Branches, tags and commits, after `git check-ref-format`.
+/// Branches, tags and commits.
 pub fn is_ref(text: &str) -> bool {
-    let forbidden = |c: char| c.is_control() || c.is_whitespace() || "~^:?*[\\".contains(c);
-    !text.is_empty()
-        && text.len() <= 250
-        && !text.starts_with(['-', '/', '.'])
-        && !text.ends_with(['/', '.'])
-        && text != "@"
-        && !text.contains("..")
-        && !text.contains("//")
-        && !text.contains("@{")
-        && !text.contains("/.")
-        && !text.split('/').any(|part| part.ends_with(".lock"))
-        && !text.chars().any(forbidden)
+    crate::git::grammar::reference(text).is_ok()
 }
 
 /// Where code may come from. Which schemes are allowed on this node is an option that git and
 /// build look at; here stands what can be an url at all.
 pub fn is_url(text: &str) -> bool {
-    if text.is_empty() || text.len() > 2_000 || text.starts_with('-') {
-        return false;
-    }
-    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return false;
-    }
-    if let Some((scheme, rest)) = text.split_once("://") {
-        return match scheme {
-            "https" | "http" | "ssh" | "git" => has_host(rest),
-            "file" => rest.starts_with('/'),
-            _ => false,
-        };
-    }
-    // A path on the local disk, or user@host:path as scp writes it; `ext::` names a transport helper.
-    text.starts_with('/')
-        || text
-            .split_once(':')
-            .is_some_and(|(host, path)| is_scp(host, path))
-}
-
-fn has_host(rest: &str) -> bool {
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
-    is_host(host) && !user.starts_with('-')
-}
-
-fn is_host(host: &str) -> bool {
-    if let Some(address) = host.strip_prefix('[') {
-        return address.split_once(']').is_some_and(|(address, port)| {
-            address
-                .bytes()
-                .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
-                && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
-        });
-    }
-    let (name, port) = host
-        .split_once(':')
-        .map_or((host, None), |(name, port)| (name, Some(port)));
-    !name.is_empty()
-        && !name.starts_with('-')
-        && name
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
-        && port.is_none_or(is_port)
-}
-
-fn is_port(text: &str) -> bool {
-    text.parse::<u16>().is_ok_and(|port| port > 0)
-}
-
-fn is_scp(host: &str, path: &str) -> bool {
-    let (user, name) = host.split_once('@').unwrap_or(("", host));
-    let word = |text: &str| {
-        text.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    let anything = Policy {
+        allow_http: true,
+        allow_local: true,
     };
-    // A single letter before the colon is a drive, not a host.
-    name.len() > 1
-        && word(name)
-        && word(user)
-        && !name.starts_with('-')
-        && !user.starts_with('-')
-        && !path.is_empty()
-        && !path.starts_with(['-', ':'])
+    GitUrl::parse(text, anything).is_ok()
 }
 
 /// SHA-256 as hexadecimal digits.
@@ -238,7 +167,6 @@ mod tests {
             "a/",
             ".a",
             "a/.b",
-            "@",
             "a@{1}",
             "a\\b",
             "a*",

@@ -103,6 +103,16 @@ pub fn record_fingerprints(external: &[u8]) -> Option<([u8; 32], [u8; 32])> {
     crate::pool::run(|| app::record_fingerprints(&etf::from_bytes(external)?))
 }
 
+/// Fuzz entry: the first byte chooses the format of the rest, which is a spec or full of problems.
+pub fn fuzz(bytes: &[u8]) {
+    let Some((first, rest)) = bytes.split_first() else {
+        return;
+    };
+    let format = [Format::Erlang, Format::Yaml, Format::Json][usize::from(*first) % 3];
+    let checked = parse(rest, format, &NoAtoms);
+    assert_eq!(checked.spec.is_some(), checked.errors.is_empty());
+}
+
 fn parse_erlang(bytes: &[u8], atoms: &dyn Atoms) -> Checked {
     let text = match erlang::decode(bytes) {
         Ok(text) => text,

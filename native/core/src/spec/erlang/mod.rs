@@ -8,7 +8,9 @@ mod bits;
 mod encoding;
 mod number;
 mod parser;
+mod segment;
 mod text;
+mod writer;
 
 use super::problem::Fault;
 use super::value::Node;

@@ -1,0 +1,375 @@
+//! What is wrong is said with its place, all of it at once, and what was meant.
+
+use bc_gitops_core::spec::{AppSpec, Checked, Format, Isolation, Kind, SourceType, parse};
+
+use crate::AllAtoms;
+
+fn check(text: &str, format: Format) -> Checked {
+    parse(text.as_bytes(), format, &AllAtoms)
+}
+
+fn spec(text: &str, format: Format) -> AppSpec {
+    let checked = check(text, format);
+    checked
+        .spec
+        .unwrap_or_else(|| panic!("{:?}", checked.errors))
+}
+
+/// Line, column, path and kind of each error.
+fn places(text: &str, format: Format) -> Vec<(u32, u32, String, Kind)> {
+    let errors = check(text, format).errors;
+    errors
+        .into_iter()
+        .map(|problem| (problem.line, problem.column, problem.path, problem.kind))
+        .collect()
+}
+
+fn place(line: u32, column: u32, path: &str, kind: Kind) -> (u32, u32, String, Kind) {
+    (line, column, path.to_owned(), kind)
+}
+
+const ERLANG: &str = r#"#{name => my_app, version => <<"1.2.0">>, description => <<"text">>,
+  source => #{type => git, url => <<"https://host/a.git">>, ref => <<"v1">>},
+  env => #{port => 8080, ratio => 0.5, name => <<"é"/utf8>>, nested => #{on => true, none => undefined}, list => [1, <<"a">>]},
+  health => #{path => <<"/health">>}, depends_on => [db], isolation => vm, vm_config => #{memory_limit => 64}}."#;
+
+const YAML: &str = r#"
+name: my_app
+version: "1.2.0"
+description: text
+source: {type: git, url: "https://host/a.git", ref: v1}
+env:
+  port: 8080
+  ratio: 0.5
+  name: é
+  nested: {on: true, none: null}
+  list: [1, a]
+health:
+  path: /health
+depends_on: [db]
+isolation: vm
+vm_config: {memory_limit: 64}
+"#;
+
+const JSON: &str = r#"{"name": "my_app", "version": "1.2.0", "description": "text",
+  "source": {"type": "git", "url": "https://host/a.git", "ref": "v1"},
+  "env": {"port": 8080, "ratio": 0.5, "name": "é", "nested": {"on": true, "none": null}, "list": [1, "a"]},
+  "health": {"path": "/health"}, "depends_on": ["db"], "isolation": "vm", "vm_config": {"memory_limit": 64}}"#;
+
+#[test]
+fn the_three_formats_say_the_same() {
+    let erlang = spec(ERLANG, Format::Erlang);
+    assert_eq!(erlang, spec(YAML, Format::Yaml));
+    assert_eq!(erlang, spec(JSON, Format::Json));
+    assert_eq!(
+        (erlang.name.as_str(), erlang.isolation, erlang.source.kind),
+        ("my_app", Isolation::Vm, SourceType::Git)
+    );
+    let health = erlang.health.expect("a health check");
+    assert_eq!(
+        (health.port, health.interval, health.timeout),
+        (8080, 30_000, 5_000)
+    );
+}
+
+#[test]
+fn tags_say_what_yaml_and_json_have_no_words_for() {
+    let erlang = r#"#{name => a, version => "1", env => #{x => {ok, "chars", [on]}}}."#;
+    let yaml = "name: a\nversion: '1'\nenv:\n  x: !tuple [!atom ok, !charlist chars, [!atom on]]\n";
+    let json = r#"{"name": "a", "version": "1", "env": {"x": {"$tuple": [{"$atom": "ok"}, {"$charlist": "chars"}, [{"$atom": "on"}]]}}}"#;
+    let expected = spec(erlang, Format::Erlang);
+    assert_eq!(spec(yaml, Format::Yaml), expected);
+    assert_eq!(spec(json, Format::Json), expected);
+    assert_eq!(
+        places(
+            r#"{"name": "a", "version": "1", "env": {"x": {"$tuple": 1}}}"#,
+            Format::Json
+        ),
+        [place(1, 44, "env.x", Kind::InvalidValue)]
+    );
+    assert_eq!(
+        places(
+            "name: a\nversion: '1'\nenv: {x: !php/object x}\n",
+            Format::Yaml
+        )[0]
+        .3,
+        Kind::Unsupported
+    );
+}
+
+#[test]
+fn proplists_are_maps() {
+    let proplist = r#"[{name, a}, {version, "1"}, {env, [{port, 1}, debug]}, {source, [{type, git}, {url, "https://h/x"}]}]."#;
+    let map = r#"#{name => a, version => "1", env => #{port => 1, debug => true}, source => #{type => git, url => "https://h/x"}}."#;
+    assert_eq!(spec(proplist, Format::Erlang), spec(map, Format::Erlang));
+}
+
+#[test]
+fn defaults_are_those_of_the_contract() {
+    let minimal = spec("name: a\nversion: 1.0.0\n", Format::Yaml);
+    assert_eq!(
+        (minimal.source.kind, minimal.source.reference.as_deref()),
+        (SourceType::Hex, Some("1.0.0"))
+    );
+    assert!(minimal.health.is_none() && minimal.icon.is_none() && minimal.depends_on.is_empty());
+    assert_eq!(minimal.isolation, Isolation::Embedded);
+    let nulls = spec(
+        "name: a\nversion: 1.0.0\nhealth: ~\nsource: null\ndescription:\nenv: {}\n",
+        Format::Yaml,
+    );
+    assert_eq!(minimal, nulls);
+}
+
+#[test]
+fn all_problems_come_at_once_with_their_places() {
+    let yaml = "name: Bad Name\nversion: 1.10\nsource:\n  type: gti\n  url: 'ext::sh -c x'\nhealth:\n  port: 70000\n  timeout: soon\ndepends_on: [ok, -x]\nisolation: embeded\nenv: 5\n";
+    assert_eq!(
+        places(yaml, Format::Yaml),
+        [
+            place(1, 7, "name", Kind::InvalidValue),
+            place(2, 10, "version", Kind::InvalidType),
+            place(4, 9, "source.type", Kind::InvalidValue),
+            place(5, 8, "source.url", Kind::InvalidValue),
+            place(11, 6, "env", Kind::InvalidType),
+            place(7, 9, "health.port", Kind::InvalidValue),
+            place(8, 12, "health.timeout", Kind::InvalidType),
+            place(9, 18, "depends_on[1]", Kind::InvalidValue),
+            place(10, 12, "isolation", Kind::InvalidValue),
+        ]
+    );
+    let errors = check(yaml, Format::Yaml).errors;
+    assert_eq!(
+        errors[1].hint.as_deref(),
+        Some("write it in quotes: \"1.10\"")
+    );
+    assert_eq!(errors[2].hint.as_deref(), Some("did you mean git?"));
+    assert_eq!(
+        errors[8].message("app.yaml"),
+        "app.yaml:10:12: isolation: found \"embeded\", expected one of embedded, vm; did you mean embedded?"
+    );
+}
+
+#[test]
+fn versions_must_be_strings_and_the_answer_says_how() {
+    for (text, format, hint) in [
+        (
+            "name: a\nversion: 1.10\n",
+            Format::Yaml,
+            "write it in quotes: \"1.10\"",
+        ),
+        (
+            "{\"name\": \"a\", \"version\": 1.10}",
+            Format::Json,
+            "write it in quotes: \"1.10\"",
+        ),
+        (
+            "#{name => a, version => 1.10}.",
+            Format::Erlang,
+            "write <<\"1.10\">>",
+        ),
+    ] {
+        let errors = check(text, format).errors;
+        assert_eq!(
+            (
+                errors.len(),
+                errors[0].hint.as_deref(),
+                errors[0].found.as_str()
+            ),
+            (1, Some(hint), "the float 1.10"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn missing_fields_are_named_and_typos_found() {
+    assert_eq!(
+        places("#{}.", Format::Erlang),
+        [
+            place(1, 1, "name", Kind::MissingField),
+            place(1, 1, "version", Kind::MissingField)
+        ]
+    );
+    let typo = check("nmae: a\nverison: '1'\n", Format::Yaml);
+    let hints: Vec<_> = typo
+        .errors
+        .iter()
+        .filter_map(|problem| problem.hint.as_deref())
+        .collect();
+    assert_eq!(
+        hints,
+        ["is nmae meant as name?", "is verison meant as version?"]
+    );
+    assert_eq!(
+        places("name: a\nversion: '1'\nsource: {type: git}\n", Format::Yaml),
+        [place(3, 9, "source.url", Kind::MissingField)]
+    );
+    assert_eq!(
+        places(
+            "name: a\nversion: '1'\nsource: {type: mesh}\n",
+            Format::Yaml
+        ),
+        [place(3, 9, "source.mcid", Kind::MissingField)]
+    );
+    assert_eq!(
+        places(
+            "name: a\nversion: '1'\nhealth: {type: custom}\n",
+            Format::Yaml
+        ),
+        [place(3, 9, "health.module", Kind::MissingField)]
+    );
+}
+
+#[test]
+fn unknown_keys_and_fields_of_other_types_are_warnings() {
+    let checked = check(
+        "name: a\nversion: '1'\ndepend_on: [b]\nsource: {type: hex, url: 'https://h/x'}\nhealth: {type: tcp, path: /x, intervall: 5}\n",
+        Format::Yaml,
+    );
+    assert!(checked.spec.is_some(), "{:?}", checked.errors);
+    let warnings: Vec<_> = checked
+        .warnings
+        .iter()
+        .map(|w| (w.line, w.path.as_str(), w.kind, w.hint.as_deref()))
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            (4, "source.url", Kind::UnusedField, None),
+            (5, "health.path", Kind::UnusedField, None),
+            (
+                5,
+                "health.intervall",
+                Kind::UnknownKey,
+                Some("did you mean interval?")
+            ),
+            (
+                3,
+                "depend_on",
+                Kind::UnknownKey,
+                Some("did you mean depends_on?")
+            ),
+        ]
+    );
+}
+
+#[test]
+fn duplicate_keys_are_errors_but_in_erlang_environments() {
+    for (text, format) in [
+        ("name: a\nname: b\nversion: '1'\n", Format::Yaml),
+        (
+            "{\"name\": \"a\", \"name\": \"b\", \"version\": \"1\"}",
+            Format::Json,
+        ),
+        ("#{name => a, name => b, version => \"1\"}.", Format::Erlang),
+        ("[{name, a}, {name, b}, {version, \"1\"}].", Format::Erlang),
+        (
+            "name: a\nversion: '1'\nenv: {x: {y: 1, y: 2}}\n",
+            Format::Yaml,
+        ),
+        (
+            "{\"name\": \"a\", \"version\": \"1\", \"env\": {\"x\": 1, \"x\": 2}}",
+            Format::Json,
+        ),
+    ] {
+        let errors = places(text, format);
+        assert_eq!(errors.len(), 1, "{text} {errors:?}");
+        assert_eq!(errors[0].3, Kind::DuplicateKey, "{text}");
+    }
+    let last = spec(
+        "#{name => a, version => \"1\", env => #{x => 1, x => 2}}.",
+        Format::Erlang,
+    );
+    assert_eq!(
+        last,
+        spec(
+            "#{name => a, version => \"1\", env => #{x => 2}}.",
+            Format::Erlang
+        )
+    );
+}
+
+#[test]
+fn a_file_holds_one_map() {
+    for (text, format, kind) in [
+        ("", Format::Erlang, Kind::Syntax),
+        ("#{name => a}. #{name => b}.", Format::Erlang, Kind::Syntax),
+        ("foo.", Format::Erlang, Kind::InvalidType),
+        ("[1, 2].", Format::Erlang, Kind::InvalidType),
+        ("", Format::Yaml, Kind::Syntax),
+        ("a: 1\n---\nb: 2\n", Format::Yaml, Kind::Unsupported),
+        ("- a\n", Format::Yaml, Kind::InvalidType),
+        ("just text\n", Format::Yaml, Kind::InvalidType),
+        ("a: {<<: 1}\n", Format::Yaml, Kind::Unsupported),
+        ("", Format::Json, Kind::Syntax),
+        ("[]x", Format::Json, Kind::Syntax),
+        ("5", Format::Json, Kind::InvalidType),
+    ] {
+        assert_eq!(check(text, format).errors[0].kind, kind, "{text:?}");
+    }
+    assert_eq!(
+        places("#{name => fun lists:map/2}.", Format::Erlang),
+        [place(1, 11, "", Kind::FunTerm)]
+    );
+    assert_eq!(
+        parse(b"name: \xFF", Format::Yaml, &AllAtoms).errors[0].kind,
+        Kind::Encoding
+    );
+}
+
+#[test]
+fn a_password_in_a_url_is_not_shown() {
+    let checked = check(
+        "name: a\nversion: '1'\nsource: {type: git, url: 'gopher://user:s3cr3t@host/x'}\n",
+        Format::Yaml,
+    );
+    assert_eq!(checked.errors.len(), 1);
+    assert!(
+        !format!("{:?}", checked.errors[0].found).contains("s3cr3t"),
+        "{:?}",
+        checked.errors[0].found
+    );
+}
+
+#[test]
+fn fingerprints_change_with_what_they_are_of() {
+    let base = "#{name => a, version => \"1\", source => #{type => git, url => \"https://h/x\", ref => \"v1\"}, env => #{a => 1, b => 2}}.";
+    let of = |text: &str| {
+        let spec = spec(text, Format::Erlang);
+        (spec.source_fingerprint(), spec.env.fingerprint())
+    };
+    let (source, env) = of(base);
+    for (from, to, same_source, same_env) in [
+        ("\"1\",", "\"2\",", true, true),
+        ("ref => \"v1\"", "ref => \"v2\"", false, true),
+        ("a => 1", "a => 2", true, false),
+        ("a => 1, b => 2", "b => 2, a => 1", true, true),
+        ("a => 1", "a => 1.0", true, false),
+        ("name => a", "name => c", true, true),
+        (
+            "}}.",
+            "}, description => \"x\", health => #{}, depends_on => [z]}.",
+            true,
+            true,
+        ),
+    ] {
+        let changed = of(&base.replacen(from, to, 1));
+        assert_eq!(
+            (changed.0 == source, changed.1 == env),
+            (same_source, same_env),
+            "{from} -> {to}"
+        );
+    }
+    let hex = |version: &str| {
+        spec(
+            &format!("#{{name => a, version => \"{version}\"}}."),
+            Format::Erlang,
+        )
+        .source_fingerprint()
+    };
+    assert_eq!(
+        hex("1"),
+        hex("2"),
+        "the ref of a hex source follows the version"
+    );
+}
