@@ -351,4 +351,11 @@ mod tests {
             format!("SHA256:{}", base64::encode(&[7; 32]))
         )));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_line_is_judged(line in "\\PC{0,80}", hosts in "[|1a=,!*?@.-]{0,20}") {
+            let _ = verdict(None, &[line, format!("{hosts} ssh-ed25519 AAAA")]);
+        }
+    }
 }

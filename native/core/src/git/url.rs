@@ -474,4 +474,19 @@ mod tests {
             Some(Secret("p".into()))
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_parsed_or_refused(text in "\\PC{0,60}", scheme in "(https|http|ssh|file|ext)?(://|::|:)?") {
+            let _ = GitUrl::parse(&format!("{scheme}{text}"), OPEN);
+            let _ = GitUrl::parse("https://h/a", OPEN).unwrap().join(&text, OPEN);
+        }
+
+        #[test]
+        fn no_password_is_shown(user in "[a-z]{1,5}", noise in "[a-z%:/@?#.0-9-]{0,12}") {
+            let url = format!("https://{user}:canary@{noise}");
+            let shown = format!("{:?}", GitUrl::parse(&url, OPEN));
+            proptest::prop_assert!(!shown.contains("canary"));
+        }
+    }
 }
