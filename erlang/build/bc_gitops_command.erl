@@ -30,7 +30,8 @@
 %% output.
 -spec run(command()) ->
     {ok, #{output := binary(), status := 0}}
-    | {error, {exit_status | timeout | output_limit | not_found | signal | cannot_run | runner, map()}}.
+    | {error, {Kind, Details :: map()}}
+    when Kind :: exit_status | timeout | output_limit | not_found | signal | cannot_run | runner.
 run(#{program := Name} = Command) ->
     case {find(Name), runner()} of
         {{ok, Program}, {ok, Runner}} -> run(Runner, Program, Command);
@@ -39,7 +40,8 @@ run(#{program := Name} = Command) ->
     end.
 
 %% @doc The absolute path of a program.
--spec find(file:filename_all()) -> {ok, file:filename()} | {error, {not_found, #{program := binary()}}}.
+-spec find(file:filename_all()) ->
+    {ok, file:filename()} | {error, {not_found, #{program := binary()}}}.
 find(Name) ->
     case os:find_executable(to_list(Name), path()) of
         false -> {error, {not_found, #{program => to_binary(Name)}}};
