@@ -104,12 +104,24 @@ collect(Port, OnOutput, Until, Keep, Output) ->
             OnOutput(Bytes),
             collect(Port, OnOutput, Until, Keep, [Output | [Bytes || Keep]]);
         {Port, {data, <<1, End/binary>>}} ->
+            ok = await_exit(Port, Until),
             {End, Output};
         {Port, {exit_status, Status}} ->
             {{runner, Status}, Output}
-    after max(0, Until - erlang:monotonic_time(millisecond)) ->
+    after left(Until) ->
         {{runner, silent}, Output}
     end.
+
+%% The runner says how it ended as its last act: then it is not there either.
+await_exit(Port, Until) ->
+    receive
+        {Port, {exit_status, _}} -> ok
+    after left(Until) ->
+        ok
+    end.
+
+left(Until) ->
+    max(0, Until - erlang:monotonic_time(millisecond)).
 
 %% Closing tells the runner to end what may still run. The messages of a closed port stay in the
 %% mailbox otherwise, its exit signal too where the caller traps exits.
