@@ -67,8 +67,7 @@ parse({error, Reason}, _Dir, _Name, File) ->
     invalid(File, file:format_error(Reason)).
 
 invalid(File, Message) ->
-    Text = unicode:characters_to_binary(Message),
-    {error, {invalid_app_file, #{file => path(File), message => Text}}}.
+    {error, {invalid_app_file, #{file => path(File), message => unicode:characters_to_binary(Message)}}}.
 
 fields(Properties) ->
     Version = proplists:get_value(vsn, Properties),

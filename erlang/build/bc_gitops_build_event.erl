@@ -1,5 +1,4 @@
-%%% @doc The events of this room: how long fetching, dependencies and building took, and how that
-%%% ended.
+%%% @doc The events of this room: how long fetching, dependencies and building took, and how it ended.
 -module(bc_gitops_build_event).
 
 -include("bc_gitops.hrl").
@@ -16,8 +15,7 @@ span(What, Metadata, Fun) ->
     bc_gitops_telemetry:execute(Start, #{system_time => erlang:system_time()}, Metadata),
     Result = Fun(),
     Duration = erlang:monotonic_time() - Began,
-    Ended = maps:merge(Metadata, outcome(Result)),
-    bc_gitops_telemetry:execute(Stop, #{duration => Duration}, Ended),
+    bc_gitops_telemetry:execute(Stop, #{duration => Duration}, maps:merge(Metadata, outcome(Result))),
     Result.
 
 names(git_clone) -> {?TELEMETRY_GIT_CLONE_START, ?TELEMETRY_GIT_CLONE_STOP};

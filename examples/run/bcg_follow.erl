@@ -82,6 +82,8 @@ event([build, stop], Measured, #{app := App, status := Status}) when Status =/= 
 event([build, stop], Measured, #{app := App}) ->
     say("  building ~ts failed~ts", [App, took(Measured)]),
     build_output(App);
+event([upgrade, start], _, #{app := App, from_version := Same, to_version := Same}) ->
+    say("  replacing ~ts ~ts by the same version from another revision", [App, Same]);
 event([upgrade, start], _, #{app := App, from_version := From, to_version := To}) ->
     say("  upgrading ~ts from ~ts to ~ts", [App, From, To]);
 event([Action, start], _, #{app := App}) ->
