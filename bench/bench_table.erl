@@ -4,7 +4,9 @@
 -export([line/1, document/2]).
 
 line(Row) ->
-    io_lib:format("~-58ts ~12ts ~-30ts ~12ts ~8ts  ~ts~n", cells(Row)).
+    [What, Ours, Name, Theirs, Ratio, Aim] = cells(Row),
+    [string:pad(What, 66), " ", string:pad(Ours, 11, leading), "  ", string:pad(Name, 42),
+     string:pad(Theirs, 11, leading), string:pad(Ratio, 9, leading), "  ", Aim, "\n"].
 
 document(Machine, Rows) ->
     ["# Results\n\n",
