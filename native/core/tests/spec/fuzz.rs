@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bc_gitops_core::spec;
+use bc_gitops_core::{beam, spec};
 
 /// Mutations per entry; `BCT_FUZZ` asks for more.
 const MUTATIONS: usize = 6_000;
@@ -31,6 +31,11 @@ fn specs_never_panic() {
 #[test]
 fn external_terms_never_panic() {
     run("etf", spec::etf::fuzz);
+}
+
+#[test]
+fn object_files_never_panic() {
+    run("beam", beam::fuzz);
 }
 
 fn run(entry: &str, fuzz: fn(&[u8])) {
