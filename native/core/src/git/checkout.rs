@@ -143,6 +143,7 @@ impl Job<'_> {
     }
 
     fn write(&self, path: &Path, repository: &Repository, target: &Target) -> Result<Contents> {
+        let _writing = self.control.writing();
         self.control.check()?;
         self.lock.check()?;
         let limits = Limits {

@@ -12,6 +12,7 @@ pub(crate) struct Control {
     deadline: Instant,
     cancelled: AtomicBool,
     abandoned: AtomicBool,
+    writing: AtomicBool,
 }
 
 impl Control {
@@ -23,6 +24,7 @@ impl Control {
             deadline: Instant::now() + timeout.min(year),
             cancelled: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
+            writing: AtomicBool::new(false),
         }
     }
 
@@ -48,6 +50,17 @@ impl Control {
         self.abandoned.store(true, Ordering::Release);
     }
 
+    /// From here to the guard's end the job writes a work tree: it can't stop, and it will end, so its
+    /// locks are not taken from it.
+    pub(crate) fn writing(&self) -> Writing<'_> {
+        self.writing.store(true, Ordering::Release);
+        Writing(self)
+    }
+
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::Acquire)
+    }
+
     /// The reason to stop, if there is one.
     pub(crate) fn check(&self) -> Result<()> {
         if self.is_cancelled() {
@@ -60,5 +73,15 @@ impl Control {
         } else {
             Ok(())
         }
+    }
+}
+
+/// See [`Control::writing`].
+#[derive(Debug)]
+pub(crate) struct Writing<'a>(&'a Control);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.writing.store(false, Ordering::Release);
     }
 }

@@ -150,7 +150,7 @@ impl State {
         }
         let error = self.control.check().err();
         self.control.abandon();
-        lock::revoke(self.control.id());
+        lock::revoke(&self.control);
         self.answer(Err(error.unwrap_or_else(|| {
             GitError::new(Kind::Timeout, "the job's deadline has passed")
         })));

@@ -50,10 +50,15 @@ pub(crate) fn acquire(path: &Path, control: &Control) -> Result<PathLock> {
     }
 }
 
-/// Takes every lock from a job.
-pub(crate) fn revoke(holder: u64) {
-    if let Some(map) = holders().as_mut() {
-        map.retain(|_, held_by| *held_by != holder);
+/// Takes every lock from a job, unless it writes a work tree. A job says that it writes before it
+/// checks its lock, and both look under the same mutex: one of them sees the other.
+pub(crate) fn revoke(control: &Control) {
+    let mut holders = holders();
+    if control.is_writing() {
+        return;
+    }
+    if let Some(map) = holders.as_mut() {
+        map.retain(|_, held_by| *held_by != control.id());
     }
     RELEASED.notify_all();
 }
@@ -113,7 +118,11 @@ mod tests {
         let second = Control::new(u64::MAX - 1, Duration::from_millis(60));
         let held = acquire(path, &first).unwrap();
         assert_eq!(acquire(path, &second).unwrap_err().kind, Kind::Timeout);
-        revoke(first.id());
+        let writing = first.writing();
+        revoke(&first);
+        assert!(held.check().is_ok(), "a job that writes keeps its lock");
+        drop(writing);
+        revoke(&first);
         let third = Control::new(u64::MAX - 2, Duration::from_secs(60));
         let taken = acquire(path, &third).unwrap();
         assert!(held.check().is_err());
