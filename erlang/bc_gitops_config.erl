@@ -43,6 +43,8 @@ table() ->
         {allow_local_sources, boolean, false},
         {build_timeout, positive, 600000},
         {build_jobs, positive, 2},
+        {build_memory, positive, undefined},
+        {build_env, texts, undefined},
         {max_builds_kept, positive, 3},
         {stop_timeout, positive, 10000},
         {start_timeout, positive, 60000},

@@ -46,14 +46,14 @@ stop_reconciler() ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     ok = bc_gitops_registry:create(),
+    Turns = #{id => bc_gitops_turns, start => {bc_gitops_turns, start_link, []}},
     Managed = #{
         id => bc_gitops_managed_sup,
         start => {bc_gitops_managed_sup, start_link, []},
         type => supervisor
     },
-    Children = lists:flatmap(fun(Room) -> Room:child_specs() end, rooms()) ++ [Managed],
+    Children = lists:flatmap(fun(Room) -> Room:child_specs() end, rooms()) ++ [Turns, Managed],
     {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, Children}}.
 
 rooms() ->
-    Rooms = [bc_gitops_telemetry, bc_gitops_workspace, bc_gitops_runtime, bc_gitops_source_watch],
-    [Room || Room <- Rooms, code:ensure_loaded(Room) =:= {module, Room}].
+    [bc_gitops_telemetry, bc_gitops_workspace, bc_gitops_runtime, bc_gitops_source_watch].

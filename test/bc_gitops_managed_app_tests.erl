@@ -77,7 +77,7 @@ a_failed_fetch_is_tried_again_test() ->
     end).
 
 while_it_backs_off_the_next_try_is_shown_test() ->
-    with_app(#{retry_min => 100000}, fun(Pid) ->
+    with_app(#{retry_min => 100000, retry_max => 100000}, fun(Pid) ->
         ok = bct_recorder:script(prepare, ?NAME, [{error, {unreachable, #{}}}]),
         give(Pid, 1, <<"1">>),
         settled(1, {error, {unreachable, #{}}}),
@@ -184,7 +184,7 @@ an_app_that_crashes_the_callback_harms_nobody_test() ->
     end).
 
 a_callback_that_hangs_is_given_up_and_the_process_answers_meanwhile_test() ->
-    with_running(#{start_timeout => 1, stop_timeout => 1, margin => 50}, fun(Pid) ->
+    with_running(#{start_timeout => 20, stop_timeout => 20}, fun(Pid) ->
         ok = bct_recorder:script(upgrade, ?NAME, [hang]),
         give(Pid, 2, <<"2">>),
         called(prepare, <<"2">>),
@@ -475,6 +475,7 @@ with_app(Options, Test) ->
             Test(Pid),
             stop_app(Pid)
         after
+            kill_apps(),
             bct_recorder:stop(),
             true = unregister(bc_gitops_reconciler),
             [ets:delete(Table) || Table <- [bc_gitops_registry_repo, bc_gitops_registry_apps, bc_gitops_registry_details]],
@@ -522,13 +523,20 @@ config(Options) ->
             state_path => filename:join(Dir, "state"), local_path => filename:join(Dir, "clone"),
             runtime_module => bct_recorder, retry_min => 10, retry_max => 20
         },
-        maps:without([margin], Options)
+        Options
     )),
     Config.
 
 start_app(Store, Config) ->
     {ok, Pid} = bc_gitops_managed_app:start_link(Store, Config),
+    put({app, Pid}, true),
     Pid.
+
+%% A test that failed has left its process behind.
+kill_apps() ->
+    Pids = [Pid || {{app, Pid}, true} <- get()],
+    [erase({app, Pid}) || Pid <- Pids],
+    stop_processes(Pids).
 
 stop_app(Pid) ->
     Monitor = monitor(process, Pid),

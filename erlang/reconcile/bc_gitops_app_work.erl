@@ -5,7 +5,7 @@
 -include("bc_gitops.hrl").
 
 -export([start/1, stop/1, is_result/2]).
--export([prepare/2, switch/4, remove/2]).
+-export([prepare/2, switch/4, remove/2, works_side_by_side/1]).
 
 -export_type([worker/0, outcome/0]).
 
@@ -56,6 +56,12 @@ guarded(Fun) ->
 arity(Args) when is_list(Args) -> length(Args);
 arity(Arity) -> Arity.
 
+%% @doc Whether a module's callbacks may run for several apps at once: it says so by `prepare/1'.
+-spec works_side_by_side(module()) -> boolean().
+works_side_by_side(Module) ->
+    _ = code:ensure_loaded(Module),
+    erlang:function_exported(Module, prepare, 1).
+
 %% @doc Fetches and builds; nothing that runs is touched.
 -spec prepare(module(), #app_spec{}) -> {ok, map()} | {error, term()}.
 prepare(Module, Spec) ->
@@ -73,8 +79,7 @@ switch(Action, Module, #{spec := Spec} = Target, Old) ->
     end,
     case Result of
         {ok, #app_state{} = App} -> {ok, App};
-        {error, Reason} -> {error, Reason, left(Action, Reason, Module, Old)};
-        Other -> {error, {bad_return, #{module => Module, callback => Action, got => brief(Other)}}, undefined}
+        {error, Reason} -> {error, Reason, left(Action, Reason, Module, Old)}
     end.
 
 %% What a failed action has left running. After a rollback that is the old version in new processes,
@@ -93,11 +98,4 @@ left(_Action, _Reason, _Module, _Old) ->
 
 -spec remove(module(), atom()) -> ok | {error, term()}.
 remove(Module, Name) ->
-    case bc_gitops_runtime:remove(Module, Name) of
-        ok -> ok;
-        {error, Reason} -> {error, Reason};
-        Other -> {error, {bad_return, #{module => Module, callback => remove, got => brief(Other)}}}
-    end.
-
-brief(Term) ->
-    unicode:characters_to_binary(io_lib:format("~0tP", [Term, 10])).
+    bc_gitops_runtime:remove(Module, Name).

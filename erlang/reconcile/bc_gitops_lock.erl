@@ -73,7 +73,7 @@ replace(File, Own, Mine, Dead, Rounds) ->
             case {read(Aside), Dead} of
                 {{ok, Dead}, _} -> ok;
                 {{error, _}, unreadable} -> ok;
-                _ -> _ = file:make_link(Aside, File)
+                _ -> put_back(Aside, File)
             end,
             _ = file:delete(Aside),
             take(File, Own, Mine, Rounds - 1);
@@ -82,6 +82,10 @@ replace(File, Own, Mine, Dead, Rounds) ->
         {error, Reason} ->
             failed(File, Reason)
     end.
+
+put_back(Aside, File) ->
+    _ = file:make_link(Aside, File),
+    ok.
 
 is_running(#{os_pid := OsPid, started := Started}) ->
     bc_gitops_node:start_time(OsPid) =:= {ok, Started}.

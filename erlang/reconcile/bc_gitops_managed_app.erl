@@ -55,11 +55,10 @@
     retry_at :: integer() | undefined,          % monotonic ms
     recovering = false :: boolean(),
     recoveries = 0 :: non_neg_integer(),
+    turn = none :: none | asked | mine,
     stopping = false :: boolean()
 }).
 
-%% What the runtime's own watchdogs may take beyond the timeouts they are given.
--define(MARGIN, 30000).
 -define(HISTORY, 20).
 %% No domain of our own: OTP's default handler shows events without one and those of otp, nothing else.
 -define(DOMAIN, #{application => bc_gitops}).
@@ -125,18 +124,24 @@ handle_event(cast, stop, _State, Data) ->
 handle_event(state_timeout, deadline, State, Data) ->
     #data{action = Action} = Data,
     Reason = {timeout, #{while => State, action => Action}},
-    on_result(State, {error, Reason}, drop_worker(Data));
+    judged(State, {error, Reason}, drop_worker(Data));
 handle_event(state_timeout, retry, _State, Data) ->
     attempt(Data);
 handle_event(state_timeout, recover, _State, Data) ->
     recover(Data);
 handle_event(internal, verified, verifying, Data) ->
     arrived(Data);
+handle_event(info, bc_gitops_turn, ready, #data{turn = asked} = Data) ->
+    touch(Data#data{turn = mine});
+handle_event(info, bc_gitops_turn, _State, Data) ->
+    %% it came too late: something else was wanted meanwhile
+    ok = bc_gitops_turns:done(),
+    {keep_state, Data#data{turn = none}};
 handle_event(info, {'DOWN', Monitor, process, _, Reason}, State, #data{monitor = Monitor} = Data) ->
     on_app_down(State, Reason, Data#data{monitor = undefined});
 handle_event(info, Message, State, #data{worker = Worker} = Data) when Worker =/= undefined ->
     case bc_gitops_app_work:is_result(Message, Worker) of
-        {true, Result} -> on_result(State, Result, Data#data{worker = undefined});
+        {true, Result} -> judged(State, Result, Data#data{worker = undefined});
         false -> keep_state_and_data
     end;
 handle_event(info, _Message, _State, _Data) ->
@@ -144,8 +149,12 @@ handle_event(info, _Message, _State, _Data) ->
 handle_event({call, From}, _Request, _State, _Data) ->
     {keep_state_and_data, [{reply, From, {error, not_a_call}}]}.
 
-%% The application controller is not asked here: it may be the one that hangs.
+%% A switch that is cut off in good order has not taken the VM down. The application controller is not
+%% asked here: it may be the one that hangs.
 -spec terminate(term(), bc_gitops_registry:app_state_name(), #data{}) -> ok.
+terminate(_Reason, switching, Data) ->
+    _ = save(unjournal(drop_worker(Data))),
+    ok;
 terminate(_Reason, _State, Data) ->
     _ = drop_worker(Data),
     ok.
@@ -207,6 +216,8 @@ on_same_goal(State, Data) when State =:= backing_off; State =:= quarantined ->
 on_same_goal(suspended, Data) ->
     settle({error, Data#data.error}, Data),
     {keep_state, Data};
+on_same_goal(ready, #data{turn = asked} = Data) ->
+    {keep_state, Data};
 on_same_goal(State, #data{goal = Goal} = Data)
         when State =:= ready; State =:= preparing; State =:= pending ->
     on_dependency(State, Data#data{deps = waiting_for(Goal)});
@@ -219,7 +230,7 @@ learn(Data) ->
     Data.
 
 begin_goal(Goal, Data0) ->
-    Data = (cancelled(drop_worker(Data0)))#data{
+    Data = (cancelled(drop_worker(turn_done(Data0))))#data{
         goal = Goal, next = undefined, prepared = undefined, attempts = 0, retry_at = undefined,
         recoveries = 0, deps = waiting_for(Goal), store = with_goal(Goal, Data0#data.store)
     },
@@ -325,7 +336,7 @@ dependency_failed(#data{deps = Deps} = Data) ->
     settle({error, Reason}, Ended),
     enter(pending, Ended#data{error = Reason}, []).
 
-on_dependency(ready, Data) ->
+on_dependency(ready, #data{turn = none} = Data) ->
     ready(Data);
 on_dependency(pending, #data{goal = #{}, deps = Deps} = Data) ->
     Outcomes = maps:values(Deps),
@@ -337,14 +348,30 @@ on_dependency(pending, #data{goal = #{}, deps = Deps} = Data) ->
 on_dependency(_State, Data) ->
     {keep_state, Data}.
 
+%% A module that cannot prepare is called for one app at a time: the deadline counts from its turn.
+go(#data{prepared = Prepared, config = #{runtime_module := Module}} = Data) ->
+    case Prepared =:= #{} andalso not bc_gitops_app_work:works_side_by_side(Module) of
+        true ->
+            ok = bc_gitops_turns:ask(),
+            enter(ready, Data#data{turn = asked}, []);
+        false ->
+            touch(Data)
+    end.
+
+turn_done(#data{turn = none} = Data) ->
+    Data;
+turn_done(Data) ->
+    ok = bc_gitops_turns:done(),
+    Data#data{turn = none}.
+
 %% The point from which the app is touched.
-go(#data{action = remove} = Data) ->
+touch(#data{action = remove} = Data) ->
     #data{name = Name, config = #{runtime_module := Module}} = Data,
     Journalled = journal(stop_watching(Data)),
     Worker = bc_gitops_app_work:start(fun() -> bc_gitops_app_work:remove(Module, Name) end),
     enter(removing, Journalled#data{worker = Worker},
           [{state_timeout, switch_deadline(Data), deadline}]);
-go(#data{action = Action, target = Target, config = #{runtime_module := Module}} = Data) ->
+touch(#data{action = Action, target = Target, config = #{runtime_module := Module}} = Data) ->
     Journalled = journal(stop_watching(Data)),
     Old = running(Data),
     Switch = fun() -> bc_gitops_app_work:switch(Action, Module, Target, Old) end,
@@ -352,6 +379,17 @@ go(#data{action = Action, target = Target, config = #{runtime_module := Module}}
           [{state_timeout, switch_deadline(Data), deadline}]).
 
 %% results
+
+%% What fails while the node stops has not failed: nothing is said or written of it.
+judged(State, Result, Data0) ->
+    Data = turn_done(Data0),
+    case is_failure(Result) andalso bc_gitops_node:is_stopping() of
+        true -> {keep_state, Data};
+        false -> on_result(State, Result, Data)
+    end.
+
+is_failure(ok) -> false;
+is_failure(Result) -> element(1, Result) =:= error.
 
 on_result(preparing, {ok, Prepared}, #data{goal = Goal} = Data) ->
     ready(Data#data{prepared = Prepared, target = bc_gitops_goal:target(Goal, Prepared)});
@@ -397,7 +435,7 @@ arrived(#data{action = Action, target = Target} = Data) ->
 landed(Target, #data{store = Store, action = Action} = Data) ->
     #{confirmed := Before, previous := Previous, deaths := Deaths} = Store,
     Landed = Store#{
-        current := Target, confirmed := Target, switch := undefined,
+        current := Target, confirmed := Target, switch := undefined, status := running,
         deaths := maps:remove(bc_gitops_goal:revision_id(Target), Deaths),
         previous := case Before of undefined -> Previous; Target -> Previous; _ -> Before end
     },
@@ -415,11 +453,10 @@ removed(#data{goal = Goal} = Data) ->
     Empty = forget_running(attempt_ended(ok, Data)),
     case Data#data.next of
         #{what := apply} = Next when Goal =/= Next ->
-            settle(ok, Empty),
             Fresh = bc_gitops_state:new(Data#data.name),
             begin_goal(Next, save(Empty#data{store = Fresh}));
         _ ->
-            gone(Empty)
+            gone(Empty#data{next = undefined})
     end.
 
 %% The builds that a restart or a rollback needs stay in the store.
@@ -460,8 +497,9 @@ failed(Class, Reason, #data{action = Action, attempts = Attempts, config = Confi
     Data = quarantine(Class, Reason, attempt_ended({error, Reason}, Remembered)),
     #{retry_min := Min, retry_max := Max} = Config,
     Wait = bc_gitops_failure:backoff(max(1, Attempts), Min, Max),
+    Status = case Class of quarantine -> quarantined; retry -> backing_off end,
     Saved = save(Data#data{
-        error = Reason, class = Class, retry_at = erlang:monotonic_time(millisecond) + Wait
+        store = (Data#data.store)#{status := Status}, error = Reason, class = Class, retry_at = erlang:monotonic_time(millisecond) + Wait
     }),
     log_failure(Class, Action, Reason, Wait, Saved),
     settle({error, Reason}, Saved),
@@ -515,7 +553,7 @@ can_recover(_Data) ->
     false.
 
 recover(#data{store = #{confirmed := Confirmed}} = Data) ->
-    go(Data#data{recovering = true, action = restore, target = Confirmed}).
+    go(Data#data{recovering = true, action = restore, target = Confirmed, prepared = #{}}).
 
 on_app_down(State, Reason, Data) ->
     case bc_gitops_node:is_stopping() of
@@ -587,7 +625,8 @@ journal(#data{action = Action, target = Target, store = Store} = Data) ->
         action => Action, target => Target, at => erlang:system_time(second),
         vm => bc_gitops_node:incarnation()
     },
-    save(Data#data{store = Store#{switch := Switch}}).
+    Status = case Action of remove -> removing; _ -> switching end,
+    save(Data#data{store = Store#{switch := Switch, status := Status}}).
 
 unjournal(#data{store = Store} = Data) ->
     Data#data{store = Store#{switch := undefined}}.
@@ -623,22 +662,26 @@ version(#{version := Version}) -> Version.
 %% A goal may stand in the build pool's queue behind all others of its cycle.
 prepare_deadline(#data{goal = #{share := Share}, config = Config}) ->
     #{git_timeout := Git, build_timeout := Build, build_jobs := Jobs} = Config,
-    (Git + Build) * ((Share + Jobs - 1) div Jobs) + ?MARGIN.
+    (Git + Build) * ((Share + Jobs - 1) div Jobs) + grace(Config).
 
-%% Stop, start, and both again to go back. A module that cannot prepare fetches and builds in here.
-switch_deadline(#data{prepared = Prepared, action = deploy, config = Config})
-        when map_size(Prepared) =:= 0 ->
-    #{git_timeout := Git, build_timeout := Build, start_timeout := Start} = Config,
-    Git + Build + Start + ?MARGIN;
-switch_deadline(#data{prepared = Prepared, action = upgrade, config = Config})
-        when map_size(Prepared) =:= 0 ->
-    #{git_timeout := Git, build_timeout := Build, start_timeout := Start, stop_timeout := Stop} = Config,
-    Git + Build + 2 * (Start + Stop) + ?MARGIN;
-switch_deadline(#data{config = #{start_timeout := Start, stop_timeout := Stop}}) ->
-    2 * (Start + Stop) + ?MARGIN.
+%% A module that cannot prepare fetches and builds in here.
+switch_deadline(#data{prepared = Prepared, action = Action, config = Config})
+        when map_size(Prepared) =:= 0, Action =:= deploy orelse Action =:= upgrade ->
+    #{git_timeout := Git, build_timeout := Build} = Config,
+    Git + Build + grace(Config);
+switch_deadline(#data{config = Config}) ->
+    grace(Config).
+
+%% Stop, start, and both again to go back, with as much as one of them for what the runtime's own
+%% watchdogs take.
+grace(#{start_timeout := Start, stop_timeout := Stop}) ->
+    3 * (Start + Stop).
 
 %% what others see
 
+%% What ends while a newer goal waits settles nothing: that goal will.
+settle(_Result, #data{next = #{}}) ->
+    ok;
 settle(Result, #data{name = Name, seq = Seq}) ->
     bc_gitops_reconciler:settled(Name, Seq, Result).
 

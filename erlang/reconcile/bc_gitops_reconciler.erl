@@ -236,7 +236,9 @@ handle_info({init, started}, #state{phase = booting} = State) ->
 handle_info(restored, #state{phase = restoring} = State) ->
     {noreply, begin_cycle([], State#state{phase = starting})};
 handle_info(tick, #state{cycle = undefined, stopping = undefined} = State) ->
-    {noreply, begin_cycle([], State)};
+    {noreply, begin_unless_stopping(State)};
+handle_info({source_moved, _Sources}, #state{cycle = undefined, stopping = undefined, phase = following} = State) ->
+    {noreply, begin_unless_stopping(State)};
 handle_info({bc_gitops_cycle, Pid, Outcome}, #state{cycle = {Pid, _, _, _}} = State) ->
     {noreply, cycle_done(Outcome, State)};
 handle_info({'DOWN', _, process, Pid, Reason}, #state{cycle = {Pid, _, _, _}} = State) ->
@@ -276,6 +278,13 @@ format_status(Status) ->
     ).
 
 %% cycles
+
+%% What stops because the node does is not to be started again.
+begin_unless_stopping(State) ->
+    case bc_gitops_node:is_stopping() of
+        true -> State;
+        false -> begin_cycle([], State)
+    end.
 
 begin_cycle(Callers, #state{waiting = Waiting} = State0) ->
     #state{config = #{git_timeout := GitTimeout}} = State = find_lost(superseded(stop_timer(State0))),

@@ -24,8 +24,8 @@
 }.
 %% Written before an app is touched, taken away afterwards. One that is still there at boot means that
 %% the VM went away in the midst of it.
--type switch() :: #{action := deploy | upgrade | reconfigure | restore | remove,
-                    target := revision() | undefined, at := integer()}.
+-type switch() :: #{action := bc_gitops_goal:step() | undefined, target := revision() | undefined,
+                    at := integer(), vm := term()}.
 -type quarantine() :: #{id := term(), reason := term(), at := integer()}.
 -type app() :: #{
     name := atom(),
