@@ -23,7 +23,7 @@ start(Program, Args, Log) ->
     receive {Keeper, Pid} -> {Keeper, Pid} end.
 
 open(Program, Args, Log) ->
-    Script = "log=$1; shift; \"$@\" >\"$log\" 2>&1 </dev/null & pid=$!; cat >/dev/null; kill $pid; wait",
+    Script = "log=$1; shift; setsid \"$@\" >\"$log\" 2>&1 </dev/null & pid=$!; cat >/dev/null; kill -- -$pid; wait",
     open_port({spawn_executable, "/bin/sh"},
               [{args, ["-c", Script, "sh", Log, Program | Args]}, binary, hide, exit_status]).
 
