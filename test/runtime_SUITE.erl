@@ -30,7 +30,7 @@ groups() ->
                  same_app_waits, switch_killed_in_the_middle, shared_module_is_refused, reads_are_fast_while_an_app_hangs, restore_adopts, restore_starts_from_store,
                  survives_restart_of_bc_gitops, found_stopped_is_started_again, crash_is_seen,
                  emits_telemetry]},
-        {elixir, [protocols_beside_one_another]},
+        {elixir, [protocols_beside_one_another, elixir_host_stays_as_it_is]},
         {users, [users_module_in_erlang, users_module_in_elixir, users_module_hangs, users_module_is_busy,
                  users_module_of_the_old_header]}
     ].
@@ -721,6 +721,33 @@ protocols_beside_one_another(Config) ->
     undefined = application:get_key(elixir, vsn),
     ?assertEqual(Before, {logger:get_primary_config(), lists:sort(logger:get_handler_config())}),
     ok = application:unset_env(bc_gitops, allow_local_sources).
+
+%% A host in development: its Elixir serves the application, and its protocols stay open.
+elixir_host_stays_as_it_is(Config) ->
+    #app_spec{source = #source_spec{url = Url}} = mix_repository(Config, "rt_ex_a", "1.0.0", ""),
+    Dir = store(Config),
+    ok = file:write_file(filename:join(Dir, "host.exs"), [
+        "for {key, value} <- [workspace_path: \"", Dir, "/host\", state_path: \"", Dir, "/state\", allow_local_sources: true],\n"
+        "  do: Application.put_env(:bc_gitops, key, value)\n"
+        "{:ok, _} = Application.ensure_all_started(:logger)\n"
+        "{:ok, _} = Application.ensure_all_started(:bc_gitops)\n"
+        "logging = fn -> {:logger.get_primary_config(), Enum.sort(:logger.get_handler_config())} end\n"
+        "before = logging.()\n"
+        "source = {:source_spec, :git, \"", Url, "\", :undefined, \"v1.0.0\", :undefined}\n"
+        "spec = {:app_spec, :rt_ex_a, \"1.0.0\", :undefined, :undefined, source, %{}, :undefined, [], :embedded, :undefined}\n"
+        "{:ok, _} = :bc_gitops_runtime_default.deploy(spec)\n"
+        "\"thing of rt_ex_a\" = RtExA.show()\n"
+        "4 = RtExA.size(\"four\")\n"
+        "false = String.Chars.__protocol__(:consolidated?)\n"
+        "true = RtExA.Size.__protocol__(:consolidated?)\n"
+        "^before = logging.()\n"
+        ":ok = :bc_gitops_runtime_default.remove(:rt_ex_a)\n"
+        "true = is_pid(Process.whereis(Logger))\n"
+        "false = Code.ensure_loaded?(RtExA.Thing)\n"
+        "^before = logging.()\n"
+        "IO.puts(\"as it was\")\n"]),
+    Output = run(Dir, "elixir", ["-pa", filename:dirname(code:which(bc_gitops_runtime)), "host.exs"]),
+    {_, _} = binary:match(Output, <<"as it was">>).
 
 show(Module) ->
     apply(Module, show, []).

@@ -61,14 +61,28 @@ failed(Details) ->
 consolidate(Protocol, Dirs) ->
     case compiled_file(Protocol, Dirs) of
         {ok, File} ->
-            Types = elixir(extract_impls, [Protocol, Dirs]),
-            case as_compiled(Protocol, File) of
-                ok -> load_consolidated(Protocol, File, Types);
-                {error, _} = Error -> Error
+            case is_open(Protocol, File) of
+                true -> ok;
+                false -> consolidate(Protocol, File, Dirs)
             end;
         not_found ->
             ok
     end.
+
+consolidate(Protocol, File, Dirs) ->
+    Types = elixir(extract_impls, [Protocol, Dirs]),
+    case as_compiled(Protocol, File) of
+        ok -> load_consolidated(Protocol, File, Types);
+        {error, _} = Error -> Error
+    end.
+
+%% A protocol of a host that does not consolidate, as in development, finds all implementations by name,
+%% also those that are defined while it runs: it is left as it is.
+is_open(Protocol, File) ->
+    Path = unicode:characters_to_binary(filename:dirname(filename:dirname(File))),
+    not bc_gitops_runtime_table:is_our_path(Path)
+        andalso code:ensure_loaded(Protocol) =:= {module, Protocol}
+        andalso not Protocol:'__protocol__'('consolidated?').
 
 %% Elixir is not there when this is compiled, and perhaps never.
 elixir(Function, Arguments) ->

@@ -27,7 +27,7 @@
 -spec to(#app_spec{}, build(), bc_gitops_side:timeouts(), bc_gitops_switches:proceed()) ->
     {ok, bc_gitops_runtime_table:entry()} | failure().
 to(#app_spec{name = App} = Spec, Build, Timeouts, Proceed) ->
-    case bc_gitops_app_control:running(?CONTROLLER_TIMEOUT) of
+    case bc_gitops_app_control:running(maps:get(stop, Timeouts)) of
         {ok, Running} ->
             Start = #{app => App, spec => Spec, build => Build, timeouts => Timeouts,
                       running => Running},
