@@ -31,6 +31,7 @@ run(#{name := Name, scratch := Scratch, options := #{timeout := Timeout}, log :=
                    Job#{dir => Dir, until => Started + Timeout}),
     Duration = erlang:monotonic_time(millisecond) - Started,
     bc_gitops_build_log:write(Log, closing_line(Result, Duration)),
+    report(Name, Result, Duration),
     Result.
 
 steps([Last], Job) ->
@@ -41,13 +42,24 @@ steps([Step | Rest], Job) ->
         {error, _} = Error -> Error
     end.
 
+report(Name, {ok, #{version := Version, revision := Revision, tool := Tool}}, Duration) ->
+    logger:notice("bc_gitops: ~s ~ts built from ~ts with ~s in ~b ms",
+                  [Name, Version, Revision, Tool, Duration]);
+report(Name, {error, Reason}, Duration) ->
+    logger:warning("bc_gitops: ~s was not built (~b ms): ~ts",
+                   [Name, Duration, bc_gitops_build_error:format_error(Reason)]).
+
 closing_line({ok, #{key := Key}}, Duration) ->
     io_lib:format("== ready after ~b ms: ~s~n", [Duration, Key]);
 closing_line({error, {Kind, _}}, Duration) ->
     io_lib:format("== failed after ~b ms: ~s~n", [Duration, Kind]).
 
 fetch(#{name := Name, source := Source, commit := Known, dir := Dir, options := Options} = Job) ->
-    write(Job, "== fetching ~ts~n", [case Known of {ok, Id} -> Id; unknown -> Source#source_spec.ref end]),
+    Wanted = case Known of
+        {ok, Id} -> Id;
+        unknown -> Source#source_spec.ref
+    end,
+    write(Job, "== fetching ~ts~n", [Wanted]),
     Timed = Options#{timeout => left(Job)},
     case bc_gitops_fetch:checkout(Name, Source, Known, unicode:characters_to_binary(Dir), Timed) of
         {ok, Commit} ->
@@ -63,7 +75,8 @@ detect(#{dir := Dir, name := Name} = Job) ->
         {ok, Tool} -> {ok, Job#{tool => Tool}};
         {error, unknown} ->
             {error, {unknown_project, #{app => Name, message =>
-                <<"no rebar.config, src/*.app.src, mix.exs or Makefile with erlang.mk in the repository">>}}}
+                <<"the repository has no rebar.config, src/*.app.src, mix.exs or Makefile with "
+                  "erlang.mk">>}}}
     end.
 
 toolchain(#{tool := Tool, scratch := Scratch} = Job) ->
@@ -77,16 +90,17 @@ toolchain(#{tool := Tool, scratch := Scratch} = Job) ->
             Error
     end.
 
-build_or_find(#{name := Name, revision := Revision, workspace := Workspace, version := Version} = Job) ->
-    case stored(Workspace, Name, Revision, Version) of
+build_or_find(#{name := Name, workspace := Workspace, version := Version} = Job) ->
+    case stored(Workspace, Name, maps:get(revision, Job), Version) of
         {ok, Build} -> {ok, Build};
         {error, not_found} -> build(Job)
     end.
 
 %% @doc A build of this revision by the tools that are here now; where its tool is missing, one that
 %% this VM can run.
--spec stored(Workspace :: binary(), atom(), Revision :: binary(), Version :: binary() | undefined) ->
-    {ok, bc_gitops_store:build()} | {error, not_found}.
+-spec stored(Workspace, atom(), Revision, Version) ->
+    {ok, bc_gitops_store:build()} | {error, not_found}
+    when Workspace :: binary(), Revision :: binary(), Version :: binary() | undefined.
 stored(Workspace, Name, Revision, Version) ->
     Builds = [Build || #{version := V} = Build <- bc_gitops_store:find(Workspace, Name, Revision),
                        Version =:= undefined orelse V =:= Version, is_current(Workspace, Build)],
@@ -110,8 +124,9 @@ is_current(Workspace, #{tool := Tool, toolchain := Toolchain, otp := Otp} = Buil
 build(Job) ->
     steps([fun compile/1, fun collect/1, fun verify/1, fun store/1], Job).
 
-compile(#{tool := Tool, name := Name, dir := Dir, workspace := Workspace, scratch := Scratch} = Job) ->
-    Context = #{app => Name, dir => Dir, caches => unicode:characters_to_list(caches(Workspace))},
+compile(#{tool := Tool, name := Name, dir := Dir, scratch := Scratch} = Job) ->
+    Caches = caches(maps:get(workspace, Job)),
+    Context = #{app => Name, dir => Dir, caches => unicode:characters_to_list(Caches)},
     Environment = base_environment(Scratch) ++ Tool:environment(Context),
     Phased = Job#{context => Context, env => Environment},
     run_phases([deps, build], Tool:steps(Context), Phased).
@@ -139,7 +154,8 @@ run_commands([Step | Rest], Job) ->
         {error, _} = Error -> Error
     end.
 
-run_command(#{phase := Phase, program := Program, args := Args}, #{dir := Dir, env := Env, log := Log} = Job) ->
+run_command(#{phase := Phase, program := Program, args := Args}, Job) ->
+    #{dir := Dir, env := Env, log := Log} = Job,
     Line = bc_gitops_command:describe(Program, Args),
     write(Job, "== ~ts~n", [Line]),
     Command = #{
@@ -177,9 +193,11 @@ verify(#{name := Name, version := Wanted, apps := Apps, out := Out, workspace :=
     Key = bc_gitops_store:key(Name, Revision, <<Toolchain/binary, 0, Version/binary>>),
     Target = unicode:characters_to_list(bc_gitops_store:path(Workspace, Key)),
     case Wanted =:= undefined orelse Wanted =:= Version of
-        true -> with_libs(bc_gitops_build_app:libs(Apps, Out, Target), Job#{key => Key, built => Version});
-        false -> {error, {version_mismatch, #{name => Name, spec => Wanted, app => Version,
-            message => <<"the spec says ", Wanted/binary, ", the .app file says ", Version/binary>>}}}
+        true ->
+            Libs = bc_gitops_build_app:libs(Apps, Out, Target),
+            with_libs(Libs, Job#{key => Key, built => Version});
+        false ->
+            {error, {version_mismatch, #{name => Name, spec => Wanted, app => Version}}}
     end.
 
 with_libs({error, _} = Error, _Job) ->
@@ -191,15 +209,16 @@ with_libs({ok, Libs}, #{apps := Apps, toolchain := Toolchain} = Job) ->
         {error, _} = Error -> Error
     end.
 
-store(#{name := Name, key := Key, libs := Libs, tool := Tool, out := Out, workspace := Workspace} = Job) ->
+store(#{name := Name, key := Key, libs := Libs, tool := Tool, out := Out} = Job) ->
     [Path] = [P || #{name := N, path := P} <- Libs, N =:= Name],
     Build = #{
-        key => Key, app => Name, version => maps:get(built, Job), revision => maps:get(revision, Job),
+        key => Key, app => Name,
+        version => maps:get(built, Job), revision => maps:get(revision, Job),
         tool => Tool:name(), toolchain => maps:get(toolchain, Job),
         otp => list_to_binary(erlang:system_info(otp_release)),
         path => Path, libs => Libs, needs => maps:get(needs, Job)
     },
-    bc_gitops_store:publish(Workspace, Out, Key, Build).
+    bc_gitops_store:publish(maps:get(workspace, Job), Out, Key, Build).
 
 %% @doc The environment of everything that a build runs: a home, a temporary directory and caches of
 %% its own. The caches are shared by all builds of a workspace.

@@ -67,7 +67,8 @@ parse({error, Reason}, _Dir, _Name, File) ->
     invalid(File, file:format_error(Reason)).
 
 invalid(File, Message) ->
-    {error, {invalid_app_file, #{file => path(File), message => unicode:characters_to_binary(Message)}}}.
+    Text = unicode:characters_to_binary(Message),
+    {error, {invalid_app_file, #{file => path(File), message => Text}}}.
 
 fields(Properties) ->
     Version = proplists:get_value(vsn, Properties),

@@ -6,7 +6,11 @@
 
 -export_type([places/0]).
 
--type places() :: #{workspace := binary(), scratch := binary(), env := [{string(), file:filename_all()}]}.
+-type places() :: #{
+    workspace := binary(),
+    scratch := binary(),
+    env := [{string(), file:filename_all()}]
+}.
 
 -define(APPLICATIONS, [elixir, logger, eex, iex, mix, ex_unit]).
 -define(PRINT_DIR, "IO.write(:code.lib_dir(:elixir))").
@@ -18,7 +22,7 @@
 libs(Apps, Toolchain, Places) ->
     Brought = [Name || #{name := Name} <- Apps],
     Needed = lists:usort(lists:append([Needs || #{requires := Needs} <- Apps])),
-    case [Name || Name <- Needed, lists:member(Name, ?APPLICATIONS), not lists:member(Name, Brought)] of
+    case [Name || Name <- Needed -- Brought, lists:member(Name, ?APPLICATIONS)] of
         [] -> {ok, none};
         Missing -> stored(Missing, Toolchain, Places)
     end.
@@ -77,7 +81,8 @@ publish({ok, _}, Key, Toolchain, Tree, Workspace) ->
             [#{version := Version, path := ElixirPath}] = [L || #{name := elixir} = L <- Libs],
             Build = #{key => Key, app => elixir, version => Version, revision => <<"installation">>,
                       tool => mix, toolchain => Toolchain,
-                      otp => list_to_binary(erlang:system_info(otp_release)), path => ElixirPath, libs => Libs, needs => []},
+                      otp => list_to_binary(erlang:system_info(otp_release)),
+                      path => ElixirPath, libs => Libs, needs => []},
             bc_gitops_store:publish(Workspace, Tree, Key, Build);
         {error, _} = Error ->
             Error

@@ -24,7 +24,9 @@ format_error({app_not_built, #{app := App, found := Found}}) ->
 format_error({bad_name, #{names := Names}}) ->
     io_lib:format("the build left what cannot be names of applications: ~ts", [names(Names)]);
 format_error({modules_missing, #{app := App, modules := Modules}}) ->
-    io_lib:format("the .app file of ~s names modules that have no beam: ~ts", [App, names(Modules)]);
+    io_lib:format("the .app file of ~s names modules without a beam: ~ts", [App, names(Modules)]);
+format_error({version_mismatch, #{spec := Spec, app := Version}}) ->
+    io_lib:format("the spec says ~ts, the .app file says ~ts", [Spec, Version]);
 format_error({beam_misnamed, #{app := App, files := Files}}) ->
     io_lib:format("beams of ~s are not named after their module: ~ts", [App, names(Files)]);
 format_error({invalid_beam, #{app := App, kind := Kind}}) ->
@@ -38,12 +40,13 @@ format_error({link_outside, #{path := Path, target := Target}}) ->
 format_error({special_file, #{path := Path}}) ->
     io_lib:format("~ts is neither a file nor a directory", [filename:basename(Path)]);
 format_error({Limit, #{path := Path, limit := Most}}) ->
-    io_lib:format("~s: the build left more than ~b (at ~ts)", [Limit, Most, filename:basename(Path)]);
+    At = filename:basename(Path),
+    io_lib:format("~s: the build left more than ~b (at ~ts)", [Limit, Most, At]);
 format_error({too_deep, #{path := Path}}) ->
     io_lib:format("directories are nested too deeply, or lead back to themselves, at ~ts", [Path]);
 format_error({otp_mismatch, #{tools := Tools, running := Running}}) ->
-    io_lib:format("the build tools on PATH run on OTP ~ts; this VM is OTP ~ts and cannot load what they build",
-                  [Tools, Running]);
+    io_lib:format("the build tools on PATH run on OTP ~ts; this VM is OTP ~ts and cannot load "
+                  "what they build", [Tools, Running]);
 format_error({tool_version, #{program := Program}}) ->
     io_lib:format("~ts does not say which OTP it runs on", [Program]);
 format_error({unwritable, #{path := Path, reason := Reason}}) ->

@@ -1,4 +1,5 @@
-%%% @doc The events of this room: how long fetching, dependencies and building took, and how it ended.
+%%% @doc The events of this room: how long fetching, dependencies and building took, and how that
+%%% ended.
 -module(bc_gitops_build_event).
 
 -include("bc_gitops.hrl").
@@ -15,7 +16,8 @@ span(What, Metadata, Fun) ->
     bc_gitops_telemetry:execute(Start, #{system_time => erlang:system_time()}, Metadata),
     Result = Fun(),
     Duration = erlang:monotonic_time() - Began,
-    bc_gitops_telemetry:execute(Stop, #{duration => Duration}, maps:merge(Metadata, outcome(Result))),
+    Ended = maps:merge(Metadata, outcome(Result)),
+    bc_gitops_telemetry:execute(Stop, #{duration => Duration}, Ended),
     Result.
 
 names(git_clone) -> {?TELEMETRY_GIT_CLONE_START, ?TELEMETRY_GIT_CLONE_STOP};

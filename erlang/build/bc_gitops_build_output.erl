@@ -25,13 +25,14 @@ members(Tool, Context) ->
     [filename:basename(Member) || Member <- Tool:members(Context)].
 
 check_names(App, Names) ->
-    case {[N || N <- Names, not bc_gitops_build_app:is_name(N)], lists:member(atom_to_list(App), Names)} of
+    Bad = [Name || Name <- Names, not bc_gitops_build_app:is_name(Name)],
+    case {Bad, lists:member(atom_to_list(App), Names)} of
         {[], true} -> ok;
-        {[], false} -> {error, {app_not_built, #{app => App, found => binaries(lists:sort(Names))}}};
-        {Bad, _} -> {error, {bad_name, #{names => binaries(Bad)}}}
+        {[], false} -> {error, {app_not_built, #{app => App, found => binaries(Names)}}};
+        {_, _} -> {error, {bad_name, #{names => binaries(Bad)}}}
     end.
 
-binaries(Names) -> [unicode:characters_to_binary(Name) || Name <- Names].
+binaries(Names) -> [unicode:characters_to_binary(Name) || Name <- lists:sort(Names)].
 
 collect(App, Found, Root, Out, Members) ->
     case copy_all(Found, Root, Out, bc_gitops_tree:new_budget()) of
@@ -45,7 +46,8 @@ copy_all([{Name, From} | Rest], Root, Out, Budget) ->
     To = filename:join([Out, "lib", Name]),
     case copy_parts(?PARTS, From, To, Root, Budget) of
         {ok, Left} -> copy_all(Rest, Root, Out, Left);
-        {error, {Kind, Details}} -> {error, {Kind, Details#{app => unicode:characters_to_binary(Name)}}}
+        {error, {Kind, Details}} ->
+            {error, {Kind, Details#{app => unicode:characters_to_binary(Name)}}}
     end.
 
 copy_parts([], _From, _To, _Root, Budget) ->

@@ -5,6 +5,8 @@
 
 -export([name/0, detect/1, programs/0, version/0, environment/1, steps/1, output/1, members/1]).
 
+-define(NEEDS_SOMETHING, "\\{\\s*(deps|(project_)?plugins)\\s*,\\s*\\[\\s*[^\\s\\]]").
+
 -spec name() -> rebar3.
 name() -> rebar3.
 
@@ -34,7 +36,8 @@ steps(#{dir := Dir}) ->
 
 %% Plugins are fetched by the first command that runs.
 has_dependencies(Dir) ->
-    is_mentioned(filename:join(Dir, "rebar.config")) orelse has_locked(filename:join(Dir, "rebar.lock")).
+    is_mentioned(filename:join(Dir, "rebar.config"))
+        orelse has_locked(filename:join(Dir, "rebar.lock")).
 
 %% The lock file of a project without dependencies is "[].".
 has_locked(File) ->
@@ -45,7 +48,7 @@ has_locked(File) ->
 
 is_mentioned(File) ->
     case file:read_file(File) of
-        {ok, Text} -> re:run(Text, "\\{\\s*(deps|(project_)?plugins)\\s*,\\s*\\[\\s*[^\\s\\]]") =/= nomatch;
+        {ok, Text} -> re:run(Text, ?NEEDS_SOMETHING) =/= nomatch;
         {error, _} -> false
     end.
 

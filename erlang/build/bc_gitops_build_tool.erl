@@ -55,7 +55,8 @@ missing(Module) ->
                          element(1, bc_gitops_command:find(Program)) =:= error],
     case Missing of
         [] -> none;
-        [{Program, Package} | _] -> {error, {tool_missing, missing(Module:name(), Program, Package)}}
+        [{Program, Package} | _] ->
+            {error, {tool_missing, missing(Module:name(), Program, Package)}}
     end.
 
 missing(Tool, Program, Package) ->

@@ -30,7 +30,8 @@
 %% output.
 -spec run(command()) ->
     {ok, #{output := binary(), status := 0}}
-    | {error, {exit_status | timeout | output_limit | not_found | signal | cannot_run | runner, map()}}.
+    | {error, {Kind, Details :: map()}}
+    when Kind :: exit_status | timeout | output_limit | not_found | signal | cannot_run | runner.
 run(#{program := Name} = Command) ->
     case {find(Name), runner()} of
         {{ok, Program}, {ok, Runner}} -> run(Runner, Program, Command);
@@ -39,7 +40,8 @@ run(#{program := Name} = Command) ->
     end.
 
 %% @doc The absolute path of a program.
--spec find(file:filename_all()) -> {ok, file:filename()} | {error, {not_found, #{program := binary()}}}.
+-spec find(file:filename_all()) ->
+    {ok, file:filename()} | {error, {not_found, #{program := binary()}}}.
 find(Name) ->
     case os:find_executable(to_list(Name), path()) of
         false -> {error, {not_found, #{program => to_binary(Name)}}};
@@ -102,12 +104,24 @@ collect(Port, OnOutput, Until, Keep, Output) ->
             OnOutput(Bytes),
             collect(Port, OnOutput, Until, Keep, [Output | [Bytes || Keep]]);
         {Port, {data, <<1, End/binary>>}} ->
+            ok = await_exit(Port, Until),
             {End, Output};
         {Port, {exit_status, Status}} ->
             {{runner, Status}, Output}
-    after max(0, Until - erlang:monotonic_time(millisecond)) ->
+    after left(Until) ->
         {{runner, silent}, Output}
     end.
+
+%% The runner says how it ended as its last act: then it is not there either.
+await_exit(Port, Until) ->
+    receive
+        {Port, {exit_status, _}} -> ok
+    after left(Until) ->
+        ok
+    end.
+
+left(Until) ->
+    max(0, Until - erlang:monotonic_time(millisecond)).
 
 %% Closing tells the runner to end what may still run. The messages of a closed port stay in the
 %% mailbox otherwise, its exit signal too where the caller traps exits.

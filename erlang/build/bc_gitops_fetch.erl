@@ -6,10 +6,12 @@
 
 -export([resolve/2, checkout/5]).
 
-%% @doc The commit that a source means. Full commit ids and one given in the options need no network;
-%% a ref is looked for in the remote's listing; `unknown' is what only a fetch can tell (a short id).
--spec resolve(#source_spec{}, #{commit => binary(), allow_local => boolean(), timeout := timeout(), _ => _}) ->
-    {ok, Commit :: binary()} | unknown | {error, {atom(), map()}}.
+%% @doc The commit that a source means. Full commit ids and one given in the options need no
+%% network; a ref is looked for in the remote's listing; `unknown' is what only a fetch can tell (a
+%% short id).
+-spec resolve(#source_spec{}, Options) ->
+    {ok, Commit :: binary()} | unknown | {error, {atom(), map()}}
+    when Options :: #{commit => binary(), allow_local => boolean(), timeout := timeout(), _ => _}.
 resolve(#source_spec{type = git, url = Url}, _) when not is_binary(Url) ->
     {error, {bad_url, #{message => <<"a git source needs a url">>}}};
 resolve(#source_spec{type = git}, #{commit := <<Commit:40/binary>>}) ->
@@ -20,8 +22,8 @@ resolve(#source_spec{type = git, ref = Ref} = Source, Options) ->
         false -> list(Source, Options)
     end;
 resolve(#source_spec{type = Type}, _) ->
-    {error, {not_supported_yet, #{what => Type,
-        message => iolist_to_binary(io_lib:format("sources of type ~s are not supported yet", [Type]))}}}.
+    Message = io_lib:format("sources of type ~s are not supported yet", [Type]),
+    {error, {not_supported_yet, #{what => Type, message => iolist_to_binary(Message)}}}.
 
 is_commit(Ref) ->
     is_binary(Ref) andalso re:run(Ref, "\\A[0-9a-f]{40}\\z", [{capture, none}]) =:= match.
@@ -44,8 +46,8 @@ pick(Ref, _Head, Refs) ->
     end.
 
 %% @doc Puts the work tree at Dir; answers the commit. `clone_start' and `clone_stop' are told.
--spec checkout(atom(), #source_spec{}, {ok, Commit :: binary()} | unknown, Dir :: binary(), map()) ->
-    {ok, Commit :: binary()} | {error, {atom(), map()}}.
+-spec checkout(atom(), #source_spec{}, {ok, Commit} | unknown, Dir :: binary(), map()) ->
+    {ok, Commit} | {error, {atom(), map()}} when Commit :: binary().
 checkout(App, #source_spec{url = Url, ref = Ref}, Known, Dir, Options) ->
     Wanted = case Known of
         {ok, Resolved} -> Resolved;

@@ -1,6 +1,6 @@
-%%% @doc The directories in which builds happen: `scratch/INCARNATION/N'. An incarnation is one VM; its
-%%% file `owner' says which process of which machine it is, so that the next one can remove what a
-%%% dead one left, and nothing of a living one.
+%%% @doc The directories in which builds happen: `scratch/INCARNATION/N'. An incarnation is one VM;
+%%% its file `owner' says which process of which machine it is, so that the next one can remove what
+%%% a dead one left, and nothing of a living one.
 -module(bc_gitops_scratch).
 
 -export([open/1, beat/1, new/1, remove/2, reap_dead/1, own_process/0, marker/1]).

@@ -1,5 +1,5 @@
-%%% @doc The builds on disk: `store/KEY/lib/APP/…' with a `manifest' beside `lib'. A build is moved in
-%%% whole and never changed afterwards; one that is removed is moved out first.
+%%% @doc The builds on disk: `store/KEY/lib/APP/…' with a `manifest' beside `lib'. A build is moved
+%%% in whole and never changed afterwards; one that is removed is moved out first.
 -module(bc_gitops_store).
 
 -export([key/3, lookup/2, find/3, publish/4, keys/1, keys/2, delete/3, touch/2, intact/1, path/2]).
@@ -37,7 +37,8 @@ prefix(Name, Revision) ->
     <<(atom_to_binary(Name))/binary, "-", (binary:part(Revision, 0, 10))/binary, "-">>.
 
 %% @doc The build with this key.
--spec lookup(Workspace :: file:filename_all(), Key :: binary()) -> {ok, build()} | {error, not_found}.
+-spec lookup(Workspace :: file:filename_all(), Key :: binary()) ->
+    {ok, build()} | {error, not_found}.
 lookup(Workspace, Key) ->
     case is_key(Key) andalso file:consult(filename:join(path(Workspace, Key), "manifest")) of
         {ok, [#{format := ?FORMAT, build := #{key := Key} = Manifest}]} ->
@@ -53,14 +54,17 @@ is_key(Key) ->
 -spec find(Workspace :: file:filename_all(), atom(), Revision :: binary()) -> [build()].
 find(Workspace, Name, Revision) ->
     Keys = [Key || Key <- keys(Workspace), is_prefix(prefix(Name, Revision), Key)],
-    [Build || Key <- Keys, {ok, #{revision := R} = Build} <- [lookup(Workspace, Key)], R =:= Revision].
+    Builds = [Build || Key <- Keys, {ok, Build} <- [lookup(Workspace, Key)]],
+    [Build || #{revision := R} = Build <- Builds, R =:= Revision].
 
 %% @doc Moves a finished tree into the store. A build that is there already stays.
--spec publish(Workspace :: file:filename_all(), Tree :: file:filename_all(), Key :: binary(), build()) ->
-    {ok, build()} | {error, {unwritable, map()}}.
+-spec publish(Workspace, Tree, Key :: binary(), build()) ->
+    {ok, build()} | {error, {unwritable, map()}}
+    when Workspace :: file:filename_all(), Tree :: file:filename_all().
 publish(Workspace, Tree, Key, Build) ->
     Manifest = relative(Workspace, Build),
-    Text = io_lib:format("%% -*- coding: utf-8 -*-~n~tp.~n", [#{format => ?FORMAT, build => Manifest}]),
+    Content = #{format => ?FORMAT, build => Manifest},
+    Text = io_lib:format("%% -*- coding: utf-8 -*-~n~tp.~n", [Content]),
     File = filename:join(Tree, "manifest"),
     Steps = [
         fun() -> file:write_file(File, unicode:characters_to_binary(Text)) end,
@@ -151,7 +155,7 @@ is_whole(#{path := Path, modules := Modules}) ->
     case bc_gitops_native:beam_scan([filename:join(Path, <<"ebin">>)]) of
         {ok, Beams} ->
             Found = maps:from_list([{Module, MD5} || {Module, _, MD5} <- Beams]),
-            Found =:= maps:from_list([{atom_to_binary(M), MD5} || {M, MD5} <- maps:to_list(Modules)]);
+            Found =:= maps:from_list([{atom_to_binary(M), H} || {M, H} <- maps:to_list(Modules)]);
         {error, _} ->
             false
     end.

@@ -1,7 +1,8 @@
 %%% @doc Trees of files: copied with their links resolved, written to disk for good, removed.
 -module(bc_gitops_tree).
 
--export([copy/3, new_budget/0, sync/1, sync_directory/1, real_path/1, is_below/2, remove/1, write_atomically/2]).
+-export([copy/3, new_budget/0, real_path/1, is_below/2]).
+-export([sync/1, sync_directory/1, write_atomically/2, remove/1]).
 
 -export_type([budget/0]).
 
@@ -19,9 +20,9 @@
 -spec new_budget() -> budget().
 new_budget() -> {?MAX_FILES, ?MAX_BYTES}.
 
-%% @doc Copies a file or a directory, given that it (behind all links) lies below Root. A link inside
-%% becomes what it points to; a link out of Root and a device are errors. Answers what is left of
-%% the budget.
+%% @doc Copies a file or a directory, given that it (behind all links) lies below Root. A link
+%% inside becomes what it points to; a link out of Root and a device are errors. Answers what is
+%% left of the budget.
 -spec copy({From :: file:filename_all(), To :: file:filename_all()}, Root :: file:filename_all(),
            budget()) -> {ok, budget()} | {error, {atom(), map()}}.
 copy({From, To}, Root, Budget) ->
@@ -115,7 +116,8 @@ sync(Path, Modes) ->
     end.
 
 synced(ok, _) -> ok;
-synced({error, Reason}, Path) -> {error, {unwritable, #{path => to_binary(Path), reason => Reason}}}.
+synced({error, Reason}, Path) ->
+    {error, {unwritable, #{path => to_binary(Path), reason => Reason}}}.
 
 %% @doc Writes a file whole: whoever looks sees the old content or the new one.
 -spec write_atomically(file:filename_all(), iodata()) -> ok | {error, {unwritable, map()}}.

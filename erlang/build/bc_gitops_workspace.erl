@@ -1,8 +1,9 @@
-%%% @doc Applications from their sources, ready to run: fetched, built, verified and kept in a store.
+%%% @doc Applications from their sources, ready to run: fetched, built, verified and kept in a
+%%% store.
 %%%
 %%% A build is known by its source's commit and the toolchain: what was built once is only looked up
-%%% afterwards, without network. Files of a build never change. The functions of the first group work
-%%% in the calling process: when it dies, what they started ends. No reconciler is needed.
+%%% afterwards, without network. Files of a build never change. Building happens in the calling
+%%% process: when it dies, what it started ends. No reconciler is needed.
 -module(bc_gitops_workspace).
 
 -include("bc_gitops.hrl").
@@ -18,7 +19,7 @@
 -type build() :: bc_gitops_store:build().
 -type options() :: #{
     version => binary(),        % what the `.app' file must say
-    timeout => pos_integer(),   % milliseconds for fetching and building, not for waiting for a place
+    timeout => pos_integer(),   % milliseconds for fetching and building, not for waiting in line
     commit => binary(),         % what the source's ref means, as somebody found out already
     allow_local => boolean()    % sources on the local disk, instead of what is configured
 }.
@@ -27,7 +28,8 @@
 -define(SHUTDOWN, 30000).
 
 %% @doc Fetches, builds, verifies and stores an application, or finds that this was done before.
--spec prepare(atom(), #source_spec{}, options()) -> {ok, build()} | {error, {Kind :: atom(), Details :: map()}}.
+-spec prepare(atom(), #source_spec{}, options()) ->
+    {ok, build()} | {error, {Kind :: atom(), Details :: map()}}.
 prepare(Name, #source_spec{} = Source, Options) ->
     Timeout = maps:get(timeout, Options, bc_gitops_build_config:build_timeout()),
     case check_name(Name) of
@@ -68,7 +70,8 @@ build_log(Name) ->
 %% @doc For the supervisor of the application.
 -spec child_specs() -> [supervisor:child_spec()].
 child_specs() ->
-    [#{id => ?MODULE, start => {bc_gitops_workspace_server, start_link, []}, shutdown => ?SHUTDOWN}].
+    Start = {bc_gitops_workspace_server, start_link, []},
+    [#{id => ?MODULE, start => Start, shutdown => ?SHUTDOWN}].
 
 %% @doc Prepares the configured workspace.
 -spec init() -> ok | {error, term()}.
@@ -82,7 +85,9 @@ init() ->
 -spec init(file:filename_all()) -> ok | {error, term()}.
 init(Path) ->
     case bc_gitops_workspace_server:ensure() of
-        ok -> bc_gitops_workspace_server:set_root(unicode:characters_to_binary(filename:absname(Path)));
+        ok ->
+            Absolute = filename:absname(Path),
+            bc_gitops_workspace_server:set_root(unicode:characters_to_binary(Absolute));
         {error, _} = Error -> Error
     end.
 
@@ -107,13 +112,14 @@ get_package_path(Name) ->
 get_ebin_paths(Name) ->
     case find({latest, Name}) of
         {ok, #{libs := Libs}} ->
-            [unicode:characters_to_list(filename:join(Path, <<"ebin">>)) || #{path := Path} <- Libs];
+            Ebins = [filename:join(Path, <<"ebin">>) || #{path := Path} <- Libs],
+            [unicode:characters_to_list(Ebin) || Ebin <- Ebins];
         {error, not_found} ->
             []
     end.
 
-%% @doc Adds a directory of beams, or the `ebin' of an application's directory, at the end of the code
-%% path: the host's own code wins.
+%% @doc Adds a directory of beams, or the `ebin' of an application's directory, at the end of the
+%% code path: the host's own code wins.
 -spec add_code_path(file:filename_all()) -> ok | {error, bad_directory}.
 add_code_path(Path) ->
     Dir = unicode:characters_to_list(Path),
@@ -211,9 +217,10 @@ build_alone(Name, Source, Known, Options) ->
 build(Name, #source_spec{ref = Ref} = Source, Known, Options, Scratch) ->
     Title = io_lib:format("== ~s ~ts", [Name, case Ref of undefined -> <<>>; _ -> Ref end]),
     Job = #{
-        name => Name, source => Source, commit => Known, version => maps:get(version, Options, undefined),
-        options => Options, workspace => bc_gitops_workspace_server:root(),
-        scratch => Scratch, log => bc_gitops_build_log:open(Name, unicode:characters_to_binary(Title))
+        name => Name, source => Source, commit => Known,
+        version => maps:get(version, Options, undefined),
+        options => Options, workspace => bc_gitops_workspace_server:root(), scratch => Scratch,
+        log => bc_gitops_build_log:open(Name, unicode:characters_to_binary(Title))
     },
     case bc_gitops_build:run(Job) of
         {ok, #{key := Key} = Build} ->

@@ -16,7 +16,8 @@ forget(Name) ->
     ok.
 
 %% @doc Deletes the unused builds that Choose chooses.
--spec delete_unused(fun((bc_gitops_store:build()) -> boolean())) -> ok | {error, {unwritable, map()}}.
+-spec delete_unused(fun((bc_gitops_store:build()) -> boolean())) ->
+    ok | {error, {unwritable, map()}}.
 delete_unused(Choose) ->
     Root = bc_gitops_workspace_server:root(),
     Builds = builds(Root, bc_gitops_store:keys(Root)),

@@ -1,6 +1,7 @@
 %%% @doc Owns the tables of builds and decides who may build: one at a time for each thing that is
-%%% built, a bounded number at all. Holds nothing up: fetching, building and removing happen in other
-%%% processes. When one that builds dies, its place is free at once and what it left is removed.
+%%% built, a bounded number at all. Holds nothing up: fetching, building and removing happen in
+%%% other processes. When one that builds dies, its place is free at once and what it left is
+%%% removed.
 -module(bc_gitops_workspace_server).
 -behaviour(gen_server).
 
@@ -120,7 +121,8 @@ handle_continue(open, State) ->
             {noreply, State}
     end.
 
--spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call({acquire, Resource, Id}, {Pid, _} = From, State) ->
     Monitor = monitor(process, Pid),
     Waiting = State#state.waiting ++ [{Id, Resource, From, Monitor}],
@@ -199,7 +201,9 @@ reap_dead() ->
     _ = spawn_link(fun() -> bc_gitops_scratch:reap_dead(Root) end),
     ok.
 
-close_if_empty(Old, #state{scratches = Scratches}) when Old =:= undefined; map_size(Scratches) > 0 ->
+close_if_empty(undefined, _State) ->
+    ok;
+close_if_empty(_Old, #state{scratches = Scratches}) when map_size(Scratches) > 0 ->
     ok;
 close_if_empty(Old, _State) ->
     _ = spawn_link(fun() -> bc_gitops_scratch:remove(Old, reap) end),

@@ -134,13 +134,14 @@ restore(#app_spec{} = Spec, Key) ->
 
 restore_build(#app_spec{name = Name} = Spec, {ok, #{libs := Libs} = Build}) ->
     Own = [Lib || #{name := LibName} = Lib <- Libs, LibName =:= Name],
+    #{key := Key} = Build,
     case bc_gitops_runtime_table:find(Name) of
-        {ok, Entry} ->
+        {ok, #{build := #{key := Key}} = Entry} ->
             case bc_gitops_app_control:is_up(Name) andalso bc_gitops_code:verify(Own) =:= ok of
                 true -> adopt(Spec, Entry);
                 false -> switch_to(Spec, {ok, Build})
             end;
-        not_found ->
+        _OtherOrNone ->
             switch_to(Spec, {ok, Build})
     end;
 restore_build(_Spec, {error, _} = Error) ->

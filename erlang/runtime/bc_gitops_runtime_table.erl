@@ -1,9 +1,9 @@
 %%% @doc Owns the tables of the embedded runtime: what it deployed, and which libraries it put on
 %%% the code path for whom. Readers read the tables; changes go through this process.
 %%%
-%%% Applications go on when bc_gitops alone is restarted, so each record is kept as a persistent
-%%% term too, from which a new owner fills the tables. Writes are as rare as switches, and a switch
-%%% scans all processes anyway when it purges code.
+%%% Applications go on when bc_gitops alone is restarted, and a switch may have been ended half way, so
+%%% each row is kept as a persistent term too, from which a new owner fills the tables. Writes are as
+%%% rare as switches, and a switch scans all processes anyway when it purges code.
 -module(bc_gitops_runtime_table).
 -behaviour(gen_server).
 
@@ -30,8 +30,8 @@
 
 -define(ENTRIES, bc_gitops_runtime_entries).
 -define(LIBS, bc_gitops_runtime_libs).
--define(INDEX, {?MODULE, names}).
--define(KEPT(Name), {?MODULE, entry, Name}).
+-define(INDEX(Table), {?MODULE, Table}).
+-define(KEPT(Table, Name), {?MODULE, Table, Name}).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
@@ -110,23 +110,18 @@ init([]) ->
     Options = [named_table, protected, {read_concurrency, true}],
     _ = ets:new(?ENTRIES, Options),
     _ = ets:new(?LIBS, Options),
-    Kept = [persistent_term:get(?KEPT(Name)) || Name <- persistent_term:get(?INDEX, [])],
-    lists:foreach(fun restore/1, Kept),
+    true = refill(?ENTRIES),
+    true = refill(?LIBS),
     {ok, state}.
 
 -spec handle_call(tuple(), gen_server:from(), state) -> {reply, ok, state}.
 handle_call({put, Name, Entry, Libs}, _From, State) ->
-    ets:insert(?ENTRIES, {Name, Entry}),
+    write(?ENTRIES, Name, Entry),
     change_libs(Libs),
-    Held = maps:filter(fun(_, #{owners := Owners}) -> lists:member(Name, Owners) end, libs()),
-    persistent_term:put(?KEPT(Name), {Entry, maps:map(fun(_, #{lib := Lib}) -> Lib end, Held)}),
-    persistent_term:put(?INDEX, lists:usort([Name | persistent_term:get(?INDEX, [])])),
     {reply, ok, State};
 handle_call({remove, Name, Libs}, _From, State) ->
-    ets:delete(?ENTRIES, Name),
+    erase(?ENTRIES, Name),
     change_libs(Libs),
-    persistent_term:put(?INDEX, lists:delete(Name, persistent_term:get(?INDEX, []))),
-    _ = persistent_term:erase(?KEPT(Name)),
     {reply, ok, State};
 handle_call({set_libs, Libs}, _From, State) ->
     change_libs(Libs),
@@ -139,21 +134,36 @@ handle_cast(_Message, State) ->
 change_libs(Libs) ->
     maps:foreach(
         fun
-            (Name, gone) -> ets:delete(?LIBS, Name);
-            (Name, Lib) -> ets:insert(?LIBS, {Name, Lib})
+            (Name, gone) -> erase(?LIBS, Name);
+            (Name, Lib) -> write(?LIBS, Name, Lib)
         end,
         Libs
     ).
 
-restore({#{name := Name} = Entry, Libs}) ->
-    maps:foreach(fun(LibName, Lib) -> hold(Name, LibName, Lib) end, Libs),
-    ets:insert(?ENTRIES, {Name, Entry}).
-
-hold(Owner, LibName, Lib) ->
-    case ets:lookup(?LIBS, LibName) of
-        [{_, #{owners := Owners} = Held}] ->
-            ets:insert(?LIBS, {LibName, Held#{owners := [Owner | Owners]}});
-        [] ->
-            New = #{lib => Lib, owners => [Owner], switching => none, next => none},
-            ets:insert(?LIBS, {LibName, New})
+%% A term that is replaced costs a look at every process, so an unchanged row is not written.
+write(Table, Name, Row) ->
+    case ets:lookup(Table, Name) of
+        [{Name, Row}] ->
+            ok;
+        _ ->
+            ets:insert(Table, {Name, Row}),
+            persistent_term:put(?KEPT(Table, Name), Row),
+            index(Table, fun(Names) -> lists:usort([Name | Names]) end)
     end.
+
+erase(Table, Name) ->
+    ets:delete(Table, Name),
+    index(Table, fun(Names) -> lists:delete(Name, Names) end),
+    _ = persistent_term:erase(?KEPT(Table, Name)),
+    ok.
+
+index(Table, Change) ->
+    Names = persistent_term:get(?INDEX(Table), []),
+    case Change(Names) of
+        Names -> ok;
+        Changed -> persistent_term:put(?INDEX(Table), Changed)
+    end.
+
+refill(Table) ->
+    Names = persistent_term:get(?INDEX(Table), []),
+    ets:insert(Table, [{Name, persistent_term:get(?KEPT(Table, Name))} || Name <- Names]).

@@ -1,12 +1,13 @@
-%%% @doc Supervises running switches. When bc_gitops stops they get time to complete or to undo.
+%%% @doc Supervises running switches.
+%%%
+%%% When bc_gitops stops they end at once: the application controller, which stops it, would answer none
+%%% of their requests before. What they leave half done is on record (see bc_gitops_runtime_table), and
+%%% the next switch of the application, when bc_gitops is back, takes it from there.
 -module(bc_gitops_switch_sup).
 -behaviour(supervisor).
 
 -export([start_link/0, start_switch/2]).
 -export([init/1, start_process/2, run/2]).
-
-%% A switch ends by itself well before, unless the application's own deadlines were set longer.
--define(SHUTDOWN, 90000).
 
 -spec start_link() -> {ok, pid()} | {error, term()}.
 start_link() ->
@@ -29,7 +30,7 @@ init([]) ->
         id => switch,
         start => {?MODULE, start_process, []},
         restart => temporary,
-        shutdown => ?SHUTDOWN
+        shutdown => brutal_kill
     },
     {ok, {#{strategy => simple_one_for_one}, [Switch]}}.
 
@@ -41,7 +42,6 @@ start_process(Caller, Fun) ->
 %% @private
 -spec run(pid(), fun((bc_gitops_switches:proceed()) -> term())) -> ok.
 run(Caller, Fun) ->
-    process_flag(trap_exit, true),
     proc_lib:init_ack({ok, self()}),
     Ref = monitor(process, Caller),
     Result = Fun(fun() -> is_wanted(Ref) end),
@@ -50,7 +50,6 @@ run(Caller, Fun) ->
 
 is_wanted(Ref) ->
     receive
-        {'DOWN', Ref, process, _, _} -> false;
-        {'EXIT', _, _} -> false
+        {'DOWN', Ref, process, _, _} -> false
     after 0 -> true
     end.
