@@ -76,7 +76,7 @@ consolidate(Protocol, File, Dirs) ->
         {error, _} = Error -> Error
     end.
 
-%% A protocol of a host that does not consolidate, as in development, finds all implementations by name,
+%% A protocol of a host that does not consolidate, as in development, finds implementations by name,
 %% also those that are defined while it runs: it is left as it is.
 is_open(Protocol, File) ->
     Path = unicode:characters_to_binary(filename:dirname(filename:dirname(File))),
