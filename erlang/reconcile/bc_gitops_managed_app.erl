@@ -232,7 +232,7 @@ learn(Data) ->
 begin_goal(Goal, Data0) ->
     Data = (cancelled(drop_worker(turn_done(Data0))))#data{
         goal = Goal, next = undefined, prepared = undefined, attempts = 0, retry_at = undefined,
-        recoveries = 0, deps = waiting_for(Goal), store = with_goal(Goal, Data0#data.store)
+        recovering = false, recoveries = 0, deps = waiting_for(Goal), store = with_goal(Goal, Data0#data.store)
     },
     case Goal of
         #{what := none} -> nothing_to_do(Data);
