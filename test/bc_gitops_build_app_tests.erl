@@ -3,7 +3,8 @@
 
 names_test() ->
     Good = ["a", "my_app", "app2", "aB", "a@b", <<"kernel">>],
-    Bad = ["", "A", "_a", "1a", "a.b", "a-b", "a/b", "..", ".", "a b", "a\n", "é", lists:duplicate(101, $a)],
+    Bad = ["", "A", "_a", "1a", "a.b", "a-b", "a/b", "..", ".", "a b", "a\n", "é",
+        lists:duplicate(101, $a)],
     ?assertEqual([], [Name || Name <- Good, not bc_gitops_build_app:is_name(Name)]),
     ?assertEqual([], [Name || Name <- Bad, bc_gitops_build_app:is_name(Name)]).
 
@@ -16,7 +17,8 @@ dependencies_come_first_test() ->
 
 a_cycle_has_an_order_too_test() ->
     Apps = [app(a, [b]), app(b, [a]), app(c, [c])],
-    ?assertEqual([a, b, c], lists:sort([Name || #{name := Name} <- bc_gitops_build_app:in_order(Apps)])).
+    ?assertEqual([a, b, c],
+        lists:sort([Name || #{name := Name} <- bc_gitops_build_app:in_order(Apps)])).
 
 closure_test() ->
     Apps = [app(a, [b, kernel]), app(b, [a]), app(c, [a])],
@@ -33,7 +35,8 @@ otp_s_own_applications_are_read_as_they_are_test() ->
         {ok, Applications} = application:get_key(App, applications),
         ?assertEqual(Vsn, binary_to_list(Version)),
         ?assertEqual([], Applications -- Needs),
-        {ok, [#{modules := Modules}]} = bc_gitops_build_app:libs([Read], filename:dirname(Dir), "/store"),
+        {ok, [#{modules := Modules}]} = bc_gitops_build_app:libs([Read], filename:dirname(Dir),
+            "/store"),
         {ok, Listed} = application:get_key(App, modules),
         ?assertEqual([], Listed -- maps:keys(Modules)),
         [Module | _] = Listed,

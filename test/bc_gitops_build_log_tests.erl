@@ -49,8 +49,10 @@ last_builds() ->
     ?assertEqual({ok, <<"3\n\n4\n\n5\n">>}, bc_gitops_build_log:read(log_app)).
 
 passwords() ->
-    Log = bc_gitops_build_log:open(log_app, "fetching https://me:canary@example.org/x and https://b.org/y@z"),
-    ?assertEqual(<<"fetching https://example.org/x and https://b.org/y@z">>, bc_gitops_build_log:tail(Log, 1)).
+    Log = bc_gitops_build_log:open(log_app,
+        "fetching https://me:canary@example.org/x and https://b.org/y@z"),
+    ?assertEqual(<<"fetching https://example.org/x and https://b.org/y@z">>,
+        bc_gitops_build_log:tail(Log, 1)).
 
 unknown() ->
     ?assertEqual({error, not_found}, bc_gitops_build_log:read(log_nobody)).

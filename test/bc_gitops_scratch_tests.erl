@@ -2,7 +2,8 @@
 -include_lib("eunit/include/eunit.hrl").
 
 in_workspace(Fun) ->
-    {timeout, 60, fun() -> bct_dir:with("scratch", fun(Dir) -> Fun(filename:join(Dir, "workspace")) end) end}.
+    InDir = fun(Dir) -> Fun(filename:join(Dir, "workspace")) end,
+    {timeout, 60, fun() -> bct_dir:with("scratch", InDir) end}.
 
 scratch_test_() ->
     [{Name, in_workspace(Fun)} || {Name, Fun} <- [

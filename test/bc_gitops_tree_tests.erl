@@ -41,7 +41,8 @@ link_inside(_Dir, Root, Copy) ->
     ok = file:make_symlink("../src/data", filename:join(Root, "priv/link")),
     {ok, _} = copy(Root, "priv", Copy),
     ?assertEqual({ok, <<"a">>}, file:read_file(filename:join(Copy, "link/a"))),
-    ?assertMatch({ok, #file_info{type = directory}}, file:read_link_info(filename:join(Copy, "link"))).
+    ?assertMatch({ok, #file_info{type = directory}},
+        file:read_link_info(filename:join(Copy, "link"))).
 
 link_outside(_Dir, Root, Copy) ->
     ok = file:make_symlink("/etc/passwd", filename:join(Root, "priv/link")),
@@ -74,7 +75,8 @@ dangling(_Dir, Root, Copy) ->
     ?assertEqual({ok, []}, file:list_dir(Copy)).
 
 pipe(_Dir, Root, Copy) ->
-    {ok, _} = bc_gitops_command:run(#{program => "mkfifo", args => [filename:join(Root, "priv/pipe")]}),
+    {ok, _} = bc_gitops_command:run(#{program => "mkfifo",
+        args => [filename:join(Root, "priv/pipe")]}),
     ?assertMatch({error, {special_file, #{type := other}}}, copy(Root, "priv", Copy)).
 
 remove(_Dir, Root, _Copy) ->

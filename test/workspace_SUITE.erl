@@ -23,7 +23,8 @@ groups() ->
             killed_runner_leaves_nothing,
             killed_vm_leaves_nothing, another_living_vm_is_left_alone
         ]},
-        {api, [], [packages_as_callers_of_0_7_know_them, works_without_the_application, project_types]}
+        {api, [], [packages_as_callers_of_0_7_know_them, works_without_the_application,
+            project_types]}
     ].
 
 init_per_testcase(_Case, Config) -> bct_workspace:start(Config).
@@ -38,7 +39,8 @@ commit(Config, Files) -> bct_repo:commit(?config(repo, Config), Files).
 %% A build that says that it runs and waits for a file.
 gated(Config, App) ->
     Gate = filename:join(?config(dir, Config), App),
-    Script = io_lib:format("touch ~s.runs; while [ ! -e ~s.go ]; do sleep 0.02; done", [Gate, Gate]),
+    Script = io_lib:format("touch ~s.runs; while [ ! -e ~s.go ]; do sleep 0.02; done",
+        [Gate, Gate]),
     Repo = bct_repo:init(filename:join(?config(dir, Config), ["repo-", App])),
     bct_repo:commit(Repo, bct_app:erlang_mk(App, "1.0.0", lists:flatten(Script))),
     {Gate, #source_spec{type = git, url = bct_repo:url(Repo), ref = <<"main">>}}.
@@ -62,7 +64,8 @@ going_back_is_a_lookup(Config) ->
     {ok, First} = prepare(demo_back, source(Config, <<"v1">>)),
     commit(Config, bct_app:erlang_mk("demo_back", "2.0.0")),
     {ok, #{version := <<"2.0.0">>}} = prepare(demo_back, source(Config, <<"main">>)),
-    ?assertEqual({ok, First}, prepare(demo_back, source(Config, <<"v1">>), #{version => <<"1.0.0">>})),
+    ?assertEqual({ok, First}, prepare(demo_back, source(Config, <<"v1">>),
+        #{version => <<"1.0.0">>})),
     ?assertEqual(2, bct_workspace:builds(demo_back, "make app")).
 
 known_commits_need_no_network(Config) ->
@@ -127,8 +130,8 @@ old_builds_go(Config) ->
         {ok, #{key := Key}} = prepare(demo_old, source(Config, <<"main">>)),
         N =:= 1 andalso bc_gitops_workspace:in_use(Key, demo_old),
         %% the order of builds is that of seconds
-        ok = file:change_time(filename:join(bc_gitops_store:path(?config(workspace, Config), Key), "manifest"),
-                              {{2020, 1, 1}, {0, 0, N}}),
+        Path = bc_gitops_store:path(?config(workspace, Config), Key),
+        ok = file:change_time(filename:join(Path, "manifest"), {{2020, 1, 1}, {0, 0, N}}),
         Key
      end || N <- [1, 2, 3, 4]],
     ?assertEqual(lists:sort([Pinned | lists:nthtail(2, Keys)]),
@@ -219,7 +222,8 @@ killed_runner_leaves_nothing(Config) ->
     Pid = in_background(demo_end, Source),
     bct_wait:until(fun() -> bct_daemon:lives("ws-runner") end),
     {links, Links} = process_info(Pid, links),
-    [Runner] = [Os || Port <- Links, is_port(Port), {os_pid, Os} <- [erlang:port_info(Port, os_pid)]],
+    [Runner] = [Os || Port <- Links, is_port(Port),
+        {os_pid, Os} <- [erlang:port_info(Port, os_pid)]],
     {ok, _} = bc_gitops_command:run(#{program => "kill", args => ["-9", integer_to_list(Runner)]}),
     ?assertMatch({error, {runner, #{app := demo_end, message := _}}}, result(Pid)),
     ?assertNot(bct_daemon:lives("ws-runner")),
@@ -227,9 +231,11 @@ killed_runner_leaves_nothing(Config) ->
 
 %% Another VM builds in the same workspace.
 other_vm(Config, Source) ->
-    Args = ["-noinput", "-pa" | [Dir || Dir <- code:get_path(), string:find(Dir, "bc_gitops") =/= nomatch]],
+    Paths = [Dir || Dir <- code:get_path(), string:find(Dir, "bc_gitops") =/= nomatch],
+    Args = ["-noinput", "-pa" | Paths],
     Eval = io_lib:format(
-        "application:set_env(bc_gitops, allow_local_sources, true), ok = bc_gitops_workspace:init(~p),"
+        "application:set_env(bc_gitops, allow_local_sources, true),"
+        "ok = bc_gitops_workspace:init(~p),"
         "bc_gitops_workspace:fetch_package(demo_end, ~p).", [?config(workspace, Config), Source]),
     Port = open_port({spawn_executable, os:find_executable("erl")},
                      [{args, Args ++ ["-eval", lists:flatten(Eval)]}, exit_status]),
@@ -310,7 +316,8 @@ project_types(Config) ->
         {mix, [{"mix.exs", ""}]},
         {mix, [{"mix.exs", ""}, {"rebar.config", ""}, {"lib/x.ex", ""}]},
         {erlang_mk, [{"Makefile", "PROJECT = x\ninclude erlang.mk\n"}]},
-        {erlang_mk, [{"Makefile", "-include ../../erlang.mk\n"}, {"erlang.mk", ""}, {"src/x.app.src", ""}]},
+        {erlang_mk, [{"Makefile", "-include ../../erlang.mk\n"}, {"erlang.mk", ""},
+            {"src/x.app.src", ""}]},
         {unknown, [{"Makefile", "# include erlang.mk\nall:\n"}]},
         {unknown, [{"README", ""}]}
     ],

@@ -48,6 +48,5 @@ git_request(Options) ->
     Auth = bc_gitops_git:auth(bc_gitops_config:current()),
     #{timeout => setting(git_timeout), auth => maps:merge(Auth, maps:with([allow_local], Options))}.
 
-%% A key that the configuration does not know yet counts as not set.
 setting(Key) ->
-    maps:get(Key, bc_gitops_config:current(), undefined).
+    maps:get(Key, bc_gitops_config:current()).

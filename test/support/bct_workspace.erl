@@ -1,6 +1,7 @@
 %%% @doc A workspace of its own for a test, and builds in it.
 -module(bct_workspace).
--export([start/1, stop/1, source/2, prepare/2, prepare/3, builds/2, scratches/0, path_without_tools/2]).
+-export([start/1, stop/1, source/2, prepare/2, prepare/3, builds/2, scratches/0,
+    path_without_tools/2]).
 
 -include("bc_gitops.hrl").
 
