@@ -32,6 +32,7 @@ time(Ms) -> io_lib:format("~.1f ms", [float(Ms)]).
 
 ratio(_, none) -> "";
 ratio(none, _) -> "";
+ratio(Ours, Theirs) when Theirs < Ours / 20 -> "";   % a control, no competitor
 ratio(Ours, Theirs) -> io_lib:format("~.1f", [Theirs / Ours]).
 
 aim(#{aim := Aim, met := Met}) when Aim =/= none ->

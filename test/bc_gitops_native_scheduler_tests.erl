@@ -16,6 +16,32 @@ normal_functions_are_short_test_() ->
         ?assert(lists:min(Times) < ?LIMIT_US)
      end} || {Name, Call} <- calls()].
 
+%% Its holder ends on a normal scheduler, and what it held is freed elsewhere.
+a_large_snapshot_is_let_go_at_once_test_() ->
+    {timeout, 60, fun() ->
+        bct_dir:with("snapshot", fun(Dir) ->
+            Files = [{"apps/drop_" ++ integer_to_list(N) ++ "/app.config",
+                      io_lib:format("#{name => drop_~b, version => <<\"1\">>}.", [N])}
+                     || N <- lists:seq(1, 1500)],
+            Commit = iolist_to_binary(bct_repo:commit(bct_repo:init(Dir), Files)),
+            ?assert(lists:min([time_to_let_go(Dir, Commit) || _ <- lists:seq(1, 10)]) < ?LIMIT_US)
+        end)
+    end}.
+
+time_to_let_go(Dir, Commit) ->
+    Options = #{apps_dir => <<"apps">>, atom_room => 10000},
+    Test = self(),
+    {Pid, Monitor} = spawn_monitor(fun() ->
+        {ok, Snapshot} = bc_gitops_native:snapshot_open(Dir, Commit, Options, undefined),
+        Test ! {self(), opened},
+        receive go -> exit({shutdown, bc_gitops_native:snapshot_names(Snapshot) =:= []}) end
+    end),
+    receive {Pid, opened} -> ok end,
+    Began = erlang:monotonic_time(microsecond),
+    exit(Pid, kill),
+    receive {'DOWN', Monitor, process, Pid, killed} -> ok end,
+    erlang:monotonic_time(microsecond) - Began.
+
 %% The largest inputs they take.
 calls() ->
     Longest = binary:copy(<<"x">>, 65536),

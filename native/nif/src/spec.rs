@@ -28,6 +28,13 @@ pub struct SnapshotResource(pub Snapshot);
 #[rustler::resource_impl]
 impl Resource for SnapshotResource {}
 
+/// The last reference goes on whichever scheduler collects the garbage.
+impl Drop for SnapshotResource {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.0).release();
+    }
+}
+
 /// The atoms of this VM.
 struct VmAtoms;
 
