@@ -2,7 +2,7 @@
 -include_lib("eunit/include/eunit.hrl").
 
 switches_test_() ->
-    {foreach, fun setup/0, fun bct_runtime:stop/1, [
+    {foreach, fun setup/0, fun cleanup/1, [
         {"one switch at a time for a name", fun one_at_a_time/0},
         {"names do not wait for each other", fun side_by_side/0},
         {"a dead caller is noticed, the switch goes on", fun dead_caller/0},
@@ -12,7 +12,12 @@ switches_test_() ->
     ]}.
 
 setup() ->
-    bct_runtime:start(bct_dir:make("switches")).
+    Workspace = bct_dir:make("switches"),
+    {bct_runtime:start(Workspace), Workspace}.
+
+cleanup({Runtime, Workspace}) ->
+    bct_runtime:stop(Runtime),
+    bct_dir:remove(Workspace).
 
 background(Fun) ->
     Test = self(),
