@@ -59,7 +59,7 @@ watch(_App, _Store) ->
 
 app_state(#{state := State, app := undefined, store := #{name := Name} = Store, goal := Goal} = View) ->
     Wanted = wanted(Goal, Store),
-    App = #app_state{name = Name, version = version(Wanted), status = status(State, undefined), health = unknown},
+    App = #app_state{name = Name, version = version(Wanted), status = status(State, undefined)},
     describe(App#app_state{details = details(View, undefined)}, Wanted);
 app_state(#{state := State, app := App, store := Store} = View) ->
     #app_state{version = Version, details = FromRuntime} = App,
@@ -154,7 +154,8 @@ isolation(undefined, _Store) -> embedded.
 %% @doc Sends the event of an action.
 -spec event(start | stop, bc_gitops_goal:step(), Measurements :: map(), Metadata :: map()) -> ok.
 event(Point, Action, Measurements, Metadata) ->
-    bc_gitops_telemetry:execute([bc_gitops, event_name(Action), Point], Measurements, Metadata#{action => Action}).
+    Event = [bc_gitops, event_name(Action), Point],
+    bc_gitops_telemetry:execute(Event, Measurements, Metadata#{action => Action}).
 
 event_name(restore) -> deploy;
 event_name(Action) -> Action.

@@ -64,9 +64,10 @@ goal(Spec, Common) ->
     {ok, #app_spec{}} | {error, {ref_is_no_version, map()}}.
 at_version(#app_spec{source = #source_spec{type = git, ref = Ref} = Source} = Spec, Old, New) ->
     Prefixed = <<"v", Old/binary>>,
+    At = fun(NewRef) -> Spec#app_spec{version = New, source = Source#source_spec{ref = NewRef}} end,
     case Ref of
-        Old -> {ok, Spec#app_spec{version = New, source = Source#source_spec{ref = New}}};
-        Prefixed -> {ok, Spec#app_spec{version = New, source = Source#source_spec{ref = <<"v", New/binary>>}}};
+        Old -> {ok, At(New)};
+        Prefixed -> {ok, At(<<"v", New/binary>>)};
         _ -> {error, {ref_is_no_version, #{app => Spec#app_spec.name, ref => Ref, version => Old}}}
     end;
 at_version(#app_spec{source = #source_spec{type = hex, ref = Old} = Source} = Spec, Old, New) ->

@@ -23,6 +23,8 @@
 %%%   removing     the runtime stops and forgets it           ok -> gone; error -> backing_off
 %%%   failed       should run and does not                    goal -> preparing
 %%%
+%%% (The file is long because the edges of a state machine have to be read together.)
+%%%
 %%% In backing_off and quarantined an older version usually runs on. Where it does not, but ran well
 %%% before, it is started again from the store first (`recovering').
 -module(bc_gitops_managed_app).
@@ -112,12 +114,14 @@ first(State, #data{name = Name, store = Store} = Data) ->
 handle_event(cast, {goal, Goal}, State, Data) ->
     Seen = Data#data{seq = max(Data#data.seq, maps:get(seq, Goal))},
     on_goal(State, Goal, Seen);
-handle_event(cast, {dependency, Name, Result}, State, #data{deps = Deps} = Data) when is_map_key(Name, Deps) ->
+handle_event(cast, {dependency, Name, Result}, State, #data{deps = Deps} = Data)
+        when is_map_key(Name, Deps) ->
     Outcome = case Result of ok -> done; error -> failed end,
     on_dependency(State, Data#data{deps = Deps#{Name := Outcome}});
 handle_event(cast, {dependency, _Name, _Result}, _State, _Data) ->
     keep_state_and_data;
-handle_event(cast, stop, State, Data) when State =:= switching; State =:= verifying; State =:= removing ->
+handle_event(cast, stop, State, Data)
+        when State =:= switching; State =:= verifying; State =:= removing ->
     {keep_state, Data#data{stopping = true}};
 handle_event(cast, stop, _State, Data) ->
     {stop, normal, drop_worker(Data)};
@@ -232,7 +236,8 @@ learn(Data) ->
 begin_goal(Goal, Data0) ->
     Data = (cancelled(drop_worker(turn_done(Data0))))#data{
         goal = Goal, next = undefined, prepared = undefined, attempts = 0, retry_at = undefined,
-        recovering = false, recoveries = 0, deps = waiting_for(Goal), store = with_goal(Goal, Data0#data.store)
+        recovering = false, recoveries = 0, deps = waiting_for(Goal),
+        store = with_goal(Goal, Data0#data.store)
     },
     case Goal of
         #{what := none} -> nothing_to_do(Data);
@@ -499,7 +504,8 @@ failed(Class, Reason, #data{action = Action, attempts = Attempts, config = Confi
     Wait = bc_gitops_failure:backoff(max(1, Attempts), Min, Max),
     Status = case Class of quarantine -> quarantined; retry -> backing_off end,
     Saved = save(Data#data{
-        store = (Data#data.store)#{status := Status}, error = Reason, class = Class, retry_at = erlang:monotonic_time(millisecond) + Wait
+        store = (Data#data.store)#{status := Status}, error = Reason, class = Class,
+        retry_at = erlang:monotonic_time(millisecond) + Wait
     }),
     log_failure(Class, Action, Reason, Wait, Saved),
     settle({error, Reason}, Saved),
@@ -547,8 +553,11 @@ recovery_timer(#data{recoveries = Count, config = #{retry_min := Min, retry_max 
 
 %% recovering: what ran well before runs again while its successor is given up
 
-can_recover(#data{app = undefined, goal = #{what := apply} = Goal, store = #{confirmed := #{} = Confirmed}}) ->
-    not bc_gitops_goal:satisfied_by(Goal, Confirmed);
+can_recover(#data{app = undefined, goal = #{what := apply} = Goal, store = Store}) ->
+    case Store of
+        #{confirmed := undefined} -> false;
+        #{confirmed := Confirmed} -> not bc_gitops_goal:satisfied_by(Goal, Confirmed)
+    end;
 can_recover(_Data) ->
     false.
 

@@ -3,7 +3,8 @@
 %%%
 %%% Does no work itself: cycles run in processes of their own, what an app needs in the app's. Reads do
 %%% not come here. A cycle is started by the timer, by callers (those that come during a cycle share
-%%% the next one), and after boot; goals by hand go to the apps' processes in between.
+%%% the next one), and after boot; goals by hand go to the apps' processes in between. (The file is
+%%% long because one process holds all of this together; what can be decided without it is elsewhere.)
 -module(bc_gitops_reconciler).
 -behaviour(gen_server).
 
@@ -148,7 +149,7 @@ restore(#state{config = #{state_path := StatePath}} = State0) ->
     {ok, Stored, Problems} = bc_gitops_state:read_apps(StatePath),
     lists:foreach(
         fun(#{file := File, reason := Reason}) ->
-            ?LOG_ERROR("state of an app was not readable and is put aside: ~ts: ~0tp", [File, Reason], ?DOMAIN)
+            ?LOG_ERROR("~ts is not readable and is put aside: ~0tp", [File, Reason], ?DOMAIN)
         end,
         Problems
     ),
@@ -196,7 +197,8 @@ recovery_goal(remove, #{name := Name, commit := Commit}, Seq, _After) ->
 recovery_goal(_Verdict, _App, _Seq, _After) ->
     [].
 
-maybe_restored(#state{phase = restoring, outstanding = Outstanding} = State) when map_size(Outstanding) =:= 0 ->
+maybe_restored(#state{phase = restoring, outstanding = Outstanding} = State)
+        when map_size(Outstanding) =:= 0 ->
     begin_cycle([], State#state{phase = starting});
 maybe_restored(State) ->
     State.
@@ -237,7 +239,8 @@ handle_info(restored, #state{phase = restoring} = State) ->
     {noreply, begin_cycle([], State#state{phase = starting})};
 handle_info(tick, #state{cycle = undefined, stopping = undefined} = State) ->
     {noreply, begin_unless_stopping(State)};
-handle_info({source_moved, _Sources}, #state{cycle = undefined, stopping = undefined, phase = following} = State) ->
+handle_info({source_moved, _Sources},
+            #state{cycle = undefined, stopping = undefined, phase = following} = State) ->
     {noreply, begin_unless_stopping(State)};
 handle_info({bc_gitops_cycle, Pid, Outcome}, #state{cycle = {Pid, _, _, _}} = State) ->
     {noreply, cycle_done(Outcome, State)};
@@ -577,7 +580,8 @@ begin_stop(From, #state{cycle = Cycle, apps = Apps, waiting = Waiting, groups = 
 refuse(Callers) ->
     lists:foreach(fun(Caller) -> gen_server:reply(Caller, {error, stopped}) end, Callers).
 
-maybe_stopped(#state{stopping = From, apps = Apps} = State) when From =/= undefined, map_size(Apps) =:= 0 ->
+maybe_stopped(#state{stopping = From, apps = Apps} = State)
+        when From =/= undefined, map_size(Apps) =:= 0 ->
     gen_server:reply(From, ok),
     State#state{stopping = undefined};
 maybe_stopped(State) ->

@@ -10,7 +10,8 @@
 %% what concerns the repository
 -export([put/2, get/2]).
 %% managed apps
--export([put_app/3, mark_failed/1, delete_app/1, app/1, pid/1, rows/0, states/0, details/1, current_details/0, spec/1]).
+-export([put_app/3, mark_failed/1, delete_app/1, app/1, rows/0, states/0]).
+-export([details/1, current_details/0, spec/1]).
 
 -export_type([row/0, app_state_name/0]).
 
@@ -23,7 +24,7 @@
     pid := pid(),
     state := app_state_name(),
     health := healthy | unhealthy | unknown,
-    current := tuple() | undefined,          % as bc_gitops_native:plan/3 takes it; undefined: nothing of it is here
+    current := tuple() | undefined,          % as bc_gitops_native:plan/3 takes it, when it is here
     watch := {Url :: binary(), Ref :: binary(), Revision :: binary()} | undefined,
     pinned := binary() | undefined           % the commit until which a manual upgrade holds
 }.
@@ -84,13 +85,6 @@ delete_app(Name) ->
 app(Name) ->
     case lookup(?APPS, Name) of
         [Tuple] -> {ok, to_row(Tuple)};
-        [] -> {error, not_found}
-    end.
-
--spec pid(atom()) -> {ok, pid()} | {error, not_found}.
-pid(Name) ->
-    case lookup(?APPS, Name) of
-        [Tuple] -> {ok, element(2, Tuple)};
         [] -> {error, not_found}
     end.
 

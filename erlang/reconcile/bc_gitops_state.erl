@@ -112,8 +112,8 @@ write_repo(StatePath, Repo) ->
 %% @doc One sentence.
 -spec format_error(term()) -> iodata().
 format_error({locked, #{path := Path, holder := #{os_pid := OsPid, node := Node}}}) ->
-    io_lib:format("~ts is in use by the node ~ts (process ~b): give each node its own state_path and local_path",
-                  [Path, Node, OsPid]);
+    io_lib:format("~ts is in use by the node ~ts (process ~b): "
+                  "give each node its own state_path and local_path", [Path, Node, OsPid]);
 format_error({state_not_written, #{file := File, reason := Reason}}) ->
     io_lib:format("~ts was not written: ~ts", [File, file:format_error(Reason)]);
 format_error({bad_directory, #{path := Path, reason := writable_by_others}}) ->
