@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 goal=${1:-all}
-export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 LANG=C.UTF-8 MIX_ENV=test
+export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 LC_ALL=C.UTF-8
 logs=_build/gate
 mkdir -p "$logs"
 passed=0
@@ -35,6 +35,7 @@ tests() {
 }
 
 quick() {
+    step "advice" sh tools/advice.sh
     step "rust format" cargo fmt --all --check
     step "rust lints" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
     step "compile" rebar3 as ci compile
@@ -50,7 +51,10 @@ slow() {
 }
 
 quick
-[ "$goal" = quick ] && { printf '\nThe quick part is clean. `make test` runs everything.\n'; exit 0; }
+if [ "$goal" = quick ]; then
+    printf '\nThe quick part is clean; "make test" runs everything.\n'
+    exit 0
+fi
 slow
 printf '\nAll of it in %d min %02d s.\n' $((SECONDS / 60)) $((SECONDS % 60))
 printf '%s\n' "${summary[@]}"

@@ -30,7 +30,6 @@ has_otp dialyzer      | erlang-dialyzer    | erlang
 has_otp common_test   | erlang-common-test | erlang
 has_otp eunit         | erlang-eunit       | erlang
 has_otp tools         | erlang-tools       | erlang
-has_otp proper        | erlang-proper      | -
 command -v make       | make               | (xcode-select --install)
 command -v openssl    | openssl            | openssl@3
 command -v ssh-keygen | openssh-client     | openssh
