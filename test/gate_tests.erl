@@ -39,6 +39,6 @@ count(Text) ->
         Port = open_port({spawn_executable, os:find_executable("awk")}, [
             exit_status, {args, ["-f", Awk, File]}, {line, 200}
         ]),
-        receive {Port, {data, {eol, Line}}} -> ok end,
-        receive {Port, {exit_status, Status}} -> {Status, Line} end
+        Said = receive {Port, {data, {eol, Line}}} -> Line end,
+        receive {Port, {exit_status, Status}} -> {Status, Said} end
     end).
