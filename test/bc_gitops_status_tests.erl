@@ -1,5 +1,6 @@
 -module(bc_gitops_status_tests).
 -include_lib("eunit/include/eunit.hrl").
+-include("bc_gitops.hrl").
 
 word(States) -> bc_gitops_status:word({following, undefined}, States, false).
 
@@ -33,6 +34,26 @@ goals_on_their_way_are_out_of_sync_test_() ->
             end
          || {Unsettled, Expected} <- [{0, synced}, {1, out_of_sync}, {0, synced}]
         ]
+    end}.
+
+%% The old version that runs on after a failed upgrade counts; what is being switched does not.
+what_runs_is_healthy_whatever_is_tried_with_it_test_() ->
+    Runs = {app, "dir", running, <<"1">>, <<>>, <<>>, embedded, [], []},
+    Stopped = setelement(3, Runs, stopped),
+    {spawn, fun() ->
+        ok = bc_gitops_registry:create(),
+        [
+            ok = bc_gitops_registry:put_app(
+                #{name => Name, pid => self(), state => State, health => Health, current => Current,
+                  watch => undefined, pinned => undefined},
+                #app_state{name = Name, version = <<"1">>}, undefined)
+         || {Name, State, Health, Current} <- [
+                {a, running, unknown, Runs}, {b, quarantined, healthy, Runs}, {c, backing_off, unknown, Runs},
+                {d, preparing, unknown, Runs}, {e, switching, unknown, Runs}, {f, running, unhealthy, Runs},
+                {g, failed, unknown, Stopped}, {h, preparing, unknown, undefined}
+            ]
+        ],
+        ?assertEqual(4, bc_gitops_registry:healthy_count())
     end}.
 
 no_credential_of_a_url_is_shown_test_() ->

@@ -430,7 +430,7 @@ arrived(#data{recovering = true} = Data) ->
     Settled = save(landed(Data#data.target, Data)),
     go_on(Settled#data{recovering = false, recoveries = 0}, fun hold/1);
 arrived(#data{action = Action, target = Target} = Data) ->
-    Done = landed(Target, remember(ok, attempt_ended(ok, Data))),
+    Done = landed(Target, attempt_ended(ok, remember(ok, Data))),
     Saved = save(Done#data{error = undefined, class = undefined, attempts = 0}),
     log(notice, "~ts: ~ts done, ~ts runs", [Action, running_version(Saved)], Saved),
     settle(ok, Saved),

@@ -10,7 +10,7 @@
 %% what concerns the repository
 -export([put/2, get/2]).
 %% managed apps
--export([put_app/3, mark_failed/1, delete_app/1, app/1, rows/0, states/0]).
+-export([put_app/3, mark_failed/1, delete_app/1, app/1, rows/0, states/0, healthy_count/0]).
 -export([details/1, current_details/0, spec/1]).
 
 -export_type([row/0, app_state_name/0]).
@@ -99,6 +99,17 @@ states() ->
     case ets:whereis(?APPS) of
         undefined -> [];
         Table -> ets:select(Table, [{{'_', '_', '$1', '$2', '_', '_', '_'}, [], [{{'$1', '$2'}}]}])
+    end.
+
+%% @doc How many apps run and are not known to be ill, whatever is tried with them meanwhile: an old
+%% version that stayed when its successor failed is one of them, an app that is just switched is not.
+-spec healthy_count() -> non_neg_integer().
+healthy_count() ->
+    Guards = [{'=:=', {element, 3, '$3'}, running}, {'=/=', '$2', unhealthy}] ++
+        [{'=/=', '$1', State} || State <- [switching, removing, failed]],
+    case ets:whereis(?APPS) of
+        undefined -> 0;
+        Table -> ets:select_count(Table, [{{'_', '_', '$1', '$2', '$3', '_', '_'}, Guards, [true]}])
     end.
 
 -spec details(atom()) -> {ok, #app_state{}} | {error, not_found}.

@@ -25,7 +25,7 @@ status(Reconciler, States) ->
     Reconciler#{
         status => word({Phase, LastError}, Seen, Trouble),
         app_count => length(States),
-        healthy_count => length([1 || {running, Health} <- States, Health =/= unhealthy]),
+        healthy_count => bc_gitops_registry:healthy_count(),
         apps => Counts,
         state_error => StateError
     }.
