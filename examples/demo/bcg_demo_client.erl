@@ -6,9 +6,10 @@
 
 -export_type([report/0]).
 
-%% `gap_ms' is the longest time between two good answers; `answers' are the good ones in order.
+%% `gap_ms' is the longest time between two good answers; `answers' are the good ones in order;
+%% `failed_at' is when the failed calls were due.
 -type report() :: #{calls := non_neg_integer(), failed := non_neg_integer(), gap_ms := float(),
-                    answers := [term()]}.
+                    answers := [term()], failed_at := [integer()]}.
 
 %% @doc Starts calling Fun every PeriodMs milliseconds.
 -spec start(atom(), pos_integer(), fun(() -> term())) -> pid().
@@ -27,8 +28,8 @@ stop(Client) ->
     true = exit(Client, kill),
     ok.
 
-%% @doc What the calls that were due between two times (in microseconds) came to; waits for those
-%% that are still under way.
+%% @doc What the calls that are due between two times (in microseconds) came to; waits until all of
+%% them have been made and have ended.
 -spec report(pid(), integer(), integer()) -> report().
 report(Client, From, To) ->
     Ref = monitor(process, Client),
@@ -38,17 +39,20 @@ report(Client, From, To) ->
         {'DOWN', Ref, process, Client, Reason} -> error({client_died, Reason})
     end.
 
-clock(#{start := Start, period := Period, next := Next} = State) ->
-    Due = Start + Next * Period,
+clock(#{next := Next} = State) ->
+    Due = next_due(State),
     receive
         {'DOWN', _, process, Pid, Result} ->
             clock(answer_askers(ended(Pid, Result, State)));
         {report, Asker, Ref, From, To} ->
             Askers = [{Asker, Ref, From, To} | maps:get(askers, State)],
             clock(answer_askers(State#{askers := Askers}))
-    after max(0, Due - erlang:monotonic_time(millisecond)) ->
-        clock(call(Due * 1000, State#{next := Next + 1}))
+    after max(0, Due div 1000 - erlang:monotonic_time(millisecond)) ->
+        clock(answer_askers(call(Due, State#{next := Next + 1})))
     end.
+
+next_due(#{start := Start, period := Period, next := Next}) ->
+    (Start + Next * Period) * 1000.
 
 %% The answer comes back as the reason of the caller's end: a caller that is killed says so too.
 call(Due, #{call := Fun, pending := Pending} = State) ->
@@ -73,21 +77,22 @@ ended(Pid, Result, #{pending := Pending, table := Table} = State) ->
     State#{pending := Rest}.
 
 answer_askers(#{askers := Askers, pending := Pending, table := Table} = State) ->
-    Earliest = lists:min([infinity | maps:values(Pending)]),
+    Earliest = lists:min([next_due(State) | maps:values(Pending)]),
     {Ready, Waiting} = lists:partition(fun({_, _, _, To}) -> Earliest > To end, Askers),
     lists:foreach(fun({Asker, Ref, From, To}) -> Asker ! {Ref, summary(Table, From, To)} end, Ready),
     State#{askers := Waiting}.
 
 summary(Table, From, To) ->
     Within = [{'>=', {element, 1, '$1'}, From}, {'=<', {element, 1, '$1'}, To}],
-    Entries = ets:select(Table, [{{'$1', '$2'}, Within, ['$2']}]),
-    Good = lists:sort([{Done, Answer} || {answered, Done, Answer} <- Entries]),
+    Entries = ets:select(Table, [{{'$1', '$2'}, Within, [{{{element, 1, '$1'}, '$2'}}]}]),
+    Good = lists:sort([{Done, Answer} || {_, {answered, Done, Answer}} <- Entries]),
     Times = [From] ++ [Done || {Done, _} <- Good] ++ [To],
     #{
         calls => length(Entries),
         failed => length(Entries) - length(Good),
         gap_ms => longest(Times, 0) / 1000,
-        answers => [Answer || {_, Answer} <- Good]
+        answers => [Answer || {_, Answer} <- Good],
+        failed_at => [Due || {Due, {failed, _, _}} <- Entries]
     }.
 
 longest([A, B | Rest], Longest) -> longest([B | Rest], max(Longest, B - A));
