@@ -102,7 +102,7 @@ plan() ->
     case bc_gitops_reconciler:preview() of
         {ok, #{config := #{repo_url := Url, branch := Branch}} = Input} ->
             Outcome = bc_gitops_cycle:preview(Input),
-            {ok, bc_gitops_cycle:summarize(Outcome, bc_gitops_status:public_url(Url), Branch)};
+            {ok, bc_gitops_cycle:summarize(Outcome, Url, Branch)};
         {error, Reason} ->
             {error, Reason}
     end.

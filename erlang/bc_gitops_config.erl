@@ -5,6 +5,7 @@
 %%% are never values of this configuration: only the names of files and variables that hold them.
 -module(bc_gitops_config).
 
+-export([public_url/1, repo_url/1]).
 -export([load/1, current/0, activate/1, deactivate/0, keys/0]).
 -export([format_error/1]).
 
@@ -83,6 +84,20 @@ current() ->
         Config ->
             Config
     end.
+
+%% @doc The repository's url with the user and password that may stand in it. `repo_url' of the
+%% configuration has neither, so that no state of a process and no table holds them.
+-spec repo_url(config()) -> binary() | undefined.
+repo_url(#{repo_url := Url, repo_secret := undefined}) -> Url;
+repo_url(#{repo_secret := Secret}) -> Secret().
+
+%% @doc A url without user and password.
+-spec public_url(binary() | undefined) -> binary() | undefined.
+public_url(undefined) ->
+    undefined;
+public_url(Url) ->
+    %% scp-like urls and paths have no "//user@" part, or no secret in it
+    re:replace(Url, "^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/]*@", "\\1", [{return, binary}]).
 
 %% @doc Makes Config the one that `current/0' answers.
 -spec activate(config()) -> ok.
@@ -197,8 +212,11 @@ is_branch(Text) ->
     re:run(Text, "^-|^/|/$|//|\\.\\.|@\\{|[ ~^:?*\\[\\\\]|^@$|\\.$|(^|/)\\.|\\.lock(/|$)") =:= nomatch.
 
 %% What follows from other values: private directories of the user that runs the node.
-derive(#{state_path := State, workspace_path := Workspace} = Config) ->
+derive(#{state_path := State, workspace_path := Workspace, repo_url := Url} = Config) ->
+    Public = public_url(Url),
     Config#{
+        repo_url := Public,
+        repo_secret => case Public of Url -> undefined; _ -> fun() -> Url end end,
         state_path := default_dir(State, user_data, <<"state">>, Config),
         workspace_path := default_dir(Workspace, user_cache, <<"workspace">>, Config)
     }.

@@ -65,4 +65,4 @@ no_credential_of_a_url_is_shown_test_() ->
         {<<"/srv/repo@home">>, <<"/srv/repo@home">>},
         {<<"https://example.org/a@b">>, <<"https://example.org/a@b">>}
     ],
-    [?_assertEqual(Public, bc_gitops_status:public_url(Url)) || {Url, Public} <- Cases].
+    [?_assertEqual(Public, bc_gitops_config:public_url(Url)) || {Url, Public} <- Cases].

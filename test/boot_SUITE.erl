@@ -12,7 +12,7 @@ suite() ->
 all() ->
     [
         what_ran_runs_again_without_the_remote, an_app_that_takes_the_vm_down_is_set_aside,
-        killed_at_any_moment_nothing_is_lost, a_restart_of_bc_gitops_alone_adopts,
+        killed_at_any_moment_nothing_is_lost, killed_in_a_build_nothing_is_left, a_restart_of_bc_gitops_alone_adopts,
         nothing_is_started_before_the_boot_is_done
     ].
 
@@ -137,6 +137,39 @@ kill_after(Vm, Ms) ->
     %% a moment in time is what this is about
     receive after Ms -> ok end,
     bct_vm:kill(Vm).
+
+%% The VM goes while it fetches and builds: the next one builds, and no process or scratch is left.
+killed_in_a_build_nothing_is_left(Config) ->
+    _ = rand:seed(exsss, {5, 26, 11}),
+    #{dir := Dir} = Context = context(Config),
+    Versions = ["1.0.0", "1.1.0", "1.2.0", "1.3.0"],
+    _ = source(Context, bct_db, Versions),
+    lists:foreach(
+        fun(Version) ->
+            _ = bct_gitops:push(Context, [git_spec(Context, bct_db, Version, [])]),
+            ok = kill_after(bct_vm:start(env(Context)), rand:uniform(1200)),
+            Vm = bct_vm:start(env(Context)),
+            ok = bct_vm:call(Vm, bc_gitops, reconcile, []),
+            ?assertEqual(Version, bct_vm:call(Vm, bct_db, version, [])),
+            ok = bct_vm:kill(Vm)
+        end,
+        Versions
+    ),
+    Last = bct_vm:start(env(Context)),
+    ok = bct_vm:call(Last, bc_gitops, reconcile, []),
+    Workspace = binary_to_list(filename:join(Dir, <<"workspace">>)),
+    ok = bct_vm:eventually(Last, fun(_) -> builders(Workspace) =:= [] end),
+    ok = bct_vm:eventually(Last, fun(_) -> filelib:wildcard(Workspace ++ "/scratch/*/*/**") =:= [] end),
+    ok = bct_vm:kill(Last).
+
+%% Processes whose working directory is in the workspace.
+builders(Workspace) ->
+    [
+        Process
+     || Process <- filelib:wildcard("/proc/[0-9]*"),
+        {ok, Cwd} <- [file:read_link(filename:join(Process, "cwd"))],
+        lists:prefix(Workspace, Cwd)
+    ].
 
 a_restart_of_bc_gitops_alone_adopts(Config) ->
     Context = context(Config),

@@ -668,7 +668,8 @@ no_credential_is_shown(Config) ->
     {error, _} = Error = bc_gitops:reconcile(),
     Everything = io_lib:format("~tp", [[
         Error, bc_gitops:status(), [ets:tab2list(T) || T <- ets:all(), is_atom(T), ets:info(T, protection) =/= private],
-        sys:get_status(bc_gitops_reconciler),
+        [sys:get_state(Name) || Name <- [bc_gitops_reconciler, bc_gitops_sup, bc_gitops_managed_sup]],
+        sys:get_status(bc_gitops_reconciler), persistent_term:get(),
         [Content || {_, Content} <- contents(maps:get(dir, Context))]
     ]]),
     ?assertEqual(nomatch, string:find(Everything, Secret)).

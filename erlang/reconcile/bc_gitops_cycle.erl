@@ -50,8 +50,8 @@ run(Input) ->
 %% the clone does not have is fetched into a directory that is removed again.
 -spec preview(input()) -> outcome().
 preview(#{config := Config, commit := Commit} = Input) ->
-    #{repo_url := Url, branch := Branch, git_timeout := Timeout} = Config,
-    Request = #{op => list, url => Url, auth => bc_gitops_git:auth(Config)},
+    #{branch := Branch, git_timeout := Timeout} = Config,
+    Request = #{op => list, url => bc_gitops_config:repo_url(Config), auth => bc_gitops_git:auth(Config)},
     Ref = <<"refs/heads/", Branch/binary>>,
     case bc_gitops_git:request(Request, Timeout) of
         {ok, #{refs := #{Ref := Commit}}} ->
@@ -89,14 +89,14 @@ with_scratch(#{state_path := StatePath}, Fun) ->
 follow(#{config := Config}) ->
     #{repo_url := Url, local_path := Path, branch := Branch, git_timeout := Timeout} = Config,
     Request = #{
-        op => follow, url => Url, path => Path, branch => Branch, auth => bc_gitops_git:auth(Config)
+        op => follow, url => bc_gitops_config:repo_url(Config), path => Path, branch => Branch, auth => bc_gitops_git:auth(Config)
     },
     Began = erlang:monotonic_time(),
     Result = bc_gitops_git:request(Request, Timeout),
     bc_gitops_telemetry:execute(
         ?TELEMETRY_GIT_PULL,
         #{duration => erlang:monotonic_time() - Began},
-        #{repo => bc_gitops_status:public_url(Url), branch => Branch, result => result(Result)}
+        #{repo => Url, branch => Branch, result => result(Result)}
     ),
     case Result of
         {ok, #{commit := Commit}} -> {ok, Commit};

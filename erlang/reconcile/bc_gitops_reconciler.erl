@@ -598,7 +598,7 @@ show(State) ->
     #state{outstanding = Outstanding} = State,
     #{repo_url := Url, branch := Branch, apps_dir := AppsDir} = Config,
     bc_gitops_registry:put(reconciler, Before#{
-        phase => Phase, last_commit => Commit, last_error => Error, repo => bc_gitops_status:public_url(Url),
+        phase => Phase, last_commit => Commit, last_error => Error, repo => Url,
         branch => Branch, apps_dir => AppsDir, next_reconcile => next_time(Timer),
         unsettled => map_size(Outstanding)
     }),

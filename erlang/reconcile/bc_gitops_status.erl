@@ -1,7 +1,7 @@
 %%% @doc The state of the whole, read from the registry: never asks a process.
 -module(bc_gitops_status).
 
--export([read/0, word/3, public_url/1, identity/1]).
+-export([read/0, word/3, identity/1]).
 
 -export_type([word/0]).
 
@@ -56,15 +56,7 @@ has_failed({State, _}) -> lists:member(State, [backing_off, quarantined, suspend
 
 is_running({State, _}) -> State =:= running.
 
-%% @doc A url without user and password.
--spec public_url(binary() | undefined) -> binary() | undefined.
-public_url(undefined) ->
-    undefined;
-public_url(Url) ->
-    %% scp-like urls and paths have no "//user@" part, or no secret in it
-    re:replace(Url, "^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/]*@", "\\1", [{return, binary}]).
-
 %% @doc What tells one desired state from another.
 -spec identity(bc_gitops_config:config()) -> map().
 identity(#{repo_url := Url, branch := Branch, apps_dir := AppsDir}) ->
-    #{repo_url => public_url(Url), branch => Branch, apps_dir => AppsDir}.
+    #{repo_url => Url, branch => Branch, apps_dir => AppsDir}.
