@@ -116,7 +116,7 @@ handle_info(_Other, State) ->
     {noreply, State}.
 
 %% Urls may carry a password: neither sys:get_status/1 nor a crash report shows them.
--spec format_status(map()) -> map().
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->
     maps:map(
         fun
