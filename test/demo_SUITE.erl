@@ -3,12 +3,16 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
--export([all/0, suite/0]).
+-export([all/0, suite/0, end_per_suite/1]).
 -export([the_demo_holds_its_claims/1, a_false_claim_fails_the_demo/1]).
 
 suite() -> [{timetrap, {minutes, 10}}].
 
 all() -> [the_demo_holds_its_claims, a_false_claim_fails_the_demo].
+
+end_per_suite(_Config) ->
+    _ = file:del_dir_r(temporary()),
+    ok.
 
 the_demo_holds_its_claims(_Config) ->
     {Status, Output} = demo([]),
