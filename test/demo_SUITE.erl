@@ -3,12 +3,16 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
--export([all/0, suite/0, end_per_suite/1]).
+-export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([the_demo_holds_its_claims/1, a_false_claim_fails_the_demo/1]).
 
 suite() -> [{timetrap, {minutes, 10}}].
 
 all() -> [the_demo_holds_its_claims, a_false_claim_fails_the_demo].
+
+init_per_suite(Config) ->
+    ok = filelib:ensure_path(temporary()),
+    Config.
 
 end_per_suite(_Config) ->
     _ = file:del_dir_r(temporary()),
@@ -33,7 +37,6 @@ a_false_claim_fails_the_demo(_Config) ->
 demo(Env) ->
     Lib = code:lib_dir(bc_gitops),
     Script = filename:join([root(), "examples", "demo.sh"]),
-    ok = filelib:ensure_path(temporary()),
     Port = open_port({spawn_executable, os:find_executable("sh")}, [
         binary, exit_status, stderr_to_stdout, hide, {args, [Script]},
         {env, [{"BC_GITOPS_LIB", Lib}, {"TMPDIR", temporary()}, {"LC_ALL", "C.UTF-8"} | Env]}
