@@ -17,7 +17,7 @@ all() ->
         a_failing_app_makes_no_cycle_longer, desired_stands_next_to_running,
         dependencies_come_first, a_failed_dependency_holds_its_dependents,
         one_bad_spec_of_a_hundred_stops_nobody, the_last_good_spec_stands,
-        a_cycle_of_dependencies_is_named_and_confined, a_mass_removal_is_refused,
+        a_cycle_of_dependencies_is_named_and_confined, otp_and_the_host_may_be_depended_on, a_mass_removal_is_refused,
         missing_apps_remove_nothing, the_remote_goes_and_comes_back,
         deployed_by_hand_until_the_next_cycle, removed_by_hand_until_the_next_cycle,
         upgraded_by_hand_until_the_next_commit, by_hand_what_is_wrong_is_said,
@@ -218,6 +218,30 @@ a_cycle_of_dependencies_is_named_and_confined(Config) ->
     _ = push(Context, [spec(b, "1"), spec(e, "1")]),
     ok = bc_gitops:reconcile(),
     ?assertEqual(5, map_size(bct_recorder:running())).
+
+otp_and_the_host_may_be_depended_on(Config) ->
+    #{dir := Dir} = Context = context(Config),
+    Ebin = filename:join([unicode:characters_to_list(Dir), "bct_hostlib", "ebin"]),
+    AppFile = filename:join(Ebin, "bct_hostlib.app"),
+    ok = filelib:ensure_dir(AppFile),
+    ok = file:write_file(AppFile, "{application, bct_hostlib, [{vsn, \"1\"}, {modules, []}]}.\n"),
+    %% running, only on the code path, of the host; not here
+    _ = push(Context, [
+        spec(a, "1", #{depends_on => [kernel, crypto, sasl]}), spec(b, "1", #{depends_on => [a, bct_hostlib]})
+    ]),
+    _ = start(Context),
+    {error, {actions_failed, [#{app := b, reason := Reason}]}} = bc_gitops:reconcile(),
+    ?assertEqual({blocked, {missing_dependency, [bct_hostlib]}}, Reason),
+    ?assertEqual(running, state(a)),
+    true = code:add_pathz(Ebin),
+    try
+        ok = bc_gitops:reconcile(),
+        ?assertEqual(running, state(b)),
+        ok = bc_gitops:reconcile(),
+        ?assertMatch({ok, #{actions := [], blocked := []}}, bc_gitops:plan())
+    after
+        true = code:del_path(Ebin)
+    end.
 
 %% what is read
 

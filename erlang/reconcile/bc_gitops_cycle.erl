@@ -17,6 +17,7 @@
     snapshot := bc_gitops_native:snapshot() | undefined,  % of the last cycle
     commit := binary() | undefined,                       % the last one whose specs were read
     identity := map() | undefined,                        % repository of the last run, decisions 15
+    needs := bc_gitops_outside:needs() | undefined,       % of the last cycle
     seq := pos_integer(),
     by_hand := boolean()
 }.
@@ -27,6 +28,7 @@
     summary := map(),
     plan := map(),
     goals := [bc_gitops_goal:goal()],
+    needs := bc_gitops_outside:needs() | undefined,
     current_state := known | unknown
 }.
 
@@ -149,9 +151,9 @@ compare(_Followed, {error, Reason}, #{snapshot := Snapshot, commit := Commit} = 
 error_of({ok, _}) -> undefined;
 error_of({error, Reason}) -> {desired_state, Reason}.
 
-unreadable(Reason, #{commit := Commit, snapshot := Snapshot}) ->
+unreadable(Reason, #{commit := Commit, snapshot := Snapshot, needs := Needs}) ->
     #{
-        error => {desired_state, Reason}, snapshot => Snapshot, commit => Commit,
+        error => {desired_state, Reason}, snapshot => Snapshot, commit => Commit, needs => Needs,
         summary => #{errors => [], warnings => []}, plan => no_plan(), goals => [],
         current_state => unknown
     }.
@@ -163,12 +165,14 @@ planned(Error, Snapshot, Commit, Summary, Input) ->
     {Rows, Knowledge} = current(Input),
     Watched = watched(Rows, Snapshot, Input),
     Current = [notes(Row, Commit, Watched) || Row <- Rows, element(5, Row) =/= undefined],
-    case bc_gitops_native:plan(Snapshot, Current, #{remove_orphans => true}) of
+    Needed = bc_gitops_outside:needed(Snapshot, Commit, maps:get(needs, Input)),
+    {Host, Needs} = bc_gitops_outside:available(Needed, [element(1, Row) || Row <- Rows]),
+    case bc_gitops_native:plan(Snapshot, Current, #{remove_orphans => true, host => Host}) of
         {ok, Plan} ->
             Goals = goals(Plan, #{snapshot => Snapshot, commit => Commit, rows => Rows, input => Input}),
             #{
                 error => Error, snapshot => Snapshot, commit => Commit, summary => Summary,
-                plan => Plan, goals => Goals, current_state => Knowledge
+                plan => Plan, goals => Goals, needs => Needs, current_state => Knowledge
             };
         {error, Reason} ->
             unreadable(Reason, Input)

@@ -31,6 +31,7 @@
     identity :: map() | undefined,
     snapshot :: bc_gitops_native:snapshot() | undefined,
     commit :: binary() | undefined,
+    needs :: bc_gitops_outside:needs() | undefined,
     cycle :: undefined | {pid(), reference(), Seq :: pos_integer(), Callers :: [gen_server:from()]},
     deadline :: reference() | undefined,
     began = 0 :: integer(),
@@ -305,7 +306,7 @@ input(Seq, ByHand, State) ->
     #state{config = Config, snapshot = Snapshot, commit = Commit, identity = Identity} = State,
     #{
         config => Config, snapshot => Snapshot, commit => Commit, identity => Identity,
-        seq => Seq, by_hand => ByHand
+        needs => State#state.needs, seq => Seq, by_hand => ByHand
     }.
 
 %% A cycle whose goals are not all settled when the next one begins has its last event now; whoever
@@ -317,9 +318,9 @@ superseded(#state{groups = Groups} = State) ->
 supersede(#group{kind = cycle} = Group) -> Group#group{kind = superseded};
 supersede(Group) -> Group.
 
-failed_outcome(Reason, #state{snapshot = Snapshot, commit = Commit}) ->
+failed_outcome(Reason, #state{snapshot = Snapshot, commit = Commit, needs = Needs}) ->
     #{
-        error => {desired_state, Reason}, snapshot => Snapshot, commit => Commit, goals => [],
+        error => {desired_state, Reason}, snapshot => Snapshot, commit => Commit, needs => Needs, goals => [],
         summary => #{errors => [], warnings => []}, plan => #{}, current_state => unknown
     }.
 
@@ -344,16 +345,16 @@ expecting(Goals, #state{outstanding = Outstanding} = State) ->
 %% Commit and identity are written when they change, the commit only after it was read.
 learned(#{snapshot := undefined}, State) ->
     State;
-learned(#{error := {desired_state, _}, snapshot := Snapshot, commit := Commit}, State) ->
-    State#state{snapshot = Snapshot, commit = Commit};
-learned(#{snapshot := Snapshot, commit := Commit}, #state{config = Config} = State) ->
+learned(#{error := {desired_state, _}, snapshot := Snapshot, commit := Commit, needs := Needs}, State) ->
+    State#state{snapshot = Snapshot, commit = Commit, needs = Needs};
+learned(#{snapshot := Snapshot, commit := Commit, needs := Needs}, #state{config = Config} = State) ->
     bc_gitops_registry:put(snapshot, {Snapshot, Commit}),
     Identity = bc_gitops_status:identity(Config),
     case State of
         #state{commit = Commit, identity = Identity, snapshot = Old} when Old =/= undefined -> ok;
         _ -> write_repo(#{commit => Commit, identity => Identity}, Config)
     end,
-    State#state{snapshot = Snapshot, commit = Commit, identity = Identity}.
+    State#state{snapshot = Snapshot, commit = Commit, identity = Identity, needs = Needs}.
 
 write_repo(Repo, #{state_path := StatePath}) ->
     case bc_gitops_state:write_repo(StatePath, Repo) of
