@@ -18,6 +18,7 @@ all() ->
         dependencies_come_first, a_failed_dependency_holds_its_dependents,
         one_bad_spec_of_a_hundred_stops_nobody, the_last_good_spec_stands,
         a_cycle_of_dependencies_is_named_and_confined, otp_and_the_host_may_be_depended_on, a_mass_removal_is_refused,
+        a_refusal_stands_until_it_is_resolved, refused_apps_are_removed_by_hand,
         missing_apps_remove_nothing, the_remote_goes_and_comes_back,
         deployed_by_hand_until_the_next_cycle, removed_by_hand_until_the_next_cycle,
         upgraded_by_hand_until_the_next_commit, by_hand_what_is_wrong_is_said,
@@ -281,6 +282,56 @@ a_mass_removal_is_refused(Config) ->
     ?assertEqual(#{a => <<"1">>, b => <<"1">>, c => <<"1">>}, bct_recorder:running()),
     {ok, Status} = bc_gitops:status(),
     ?assertMatch(#{status := degraded, refused := #{names := [_, _]}}, Status).
+
+a_refusal_stands_until_it_is_resolved(Config) ->
+    Context = context(Config),
+    _ = push(Context, [spec(a, "1"), spec(b, "1")]),
+    _ = start(Context),
+    ok = bc_gitops:reconcile(),
+    _ = push(Context, [spec(c, "1")]),
+    Refused = delete(Context, [a, b]),
+    %% not by looking again, and not by trying by hand
+    [ok = is_refused(Refused, [a, b]) || _ <- [1, 2, 3]],
+    ?assertMatch({ok, #{refused := #{names := [a, b]}, actions := []}}, bc_gitops:plan()),
+    %% not by a further commit
+    _ = push(Context, [spec(d, "1")]),
+    ok = is_refused(Refused, [a, b]),
+    _ = delete(Context, [c]),
+    ok = is_refused(Refused, [a, b, c]),
+    %% not by a restart
+    ok = application:stop(bc_gitops),
+    _ = start(Context),
+    ok = is_refused(Refused, [a, b, c]),
+    ?assertEqual([a, b, c, d], lists:sort(maps:keys(bct_recorder:running()))),
+    %% a commit that has one of them again means what it says
+    _ = push(Context, [spec(a, "1")]),
+    ok = bc_gitops:reconcile(),
+    ?assertEqual([a, d], lists:sort(maps:keys(bct_recorder:running()))),
+    _ = delete(Context, [a]),
+    ok = bc_gitops:reconcile(),
+    ?assertEqual([d], maps:keys(bct_recorder:running())),
+    ?assertMatch({ok, #{status := synced, refused := none}}, bc_gitops:status()).
+
+is_refused(Commit, Names) ->
+    {error, {actions_failed, [#{action := remove, reason := {removal_refused, Details}}]}} = bc_gitops:reconcile(),
+    ?assertMatch(#{names := Names, commit := Commit, message := _}, Details),
+    ?assertMatch({ok, #{status := degraded, refused := Details}}, bc_gitops:status()),
+    ok.
+
+refused_apps_are_removed_by_hand(Config) ->
+    Context = context(Config),
+    _ = push(Context, [spec(a, "1"), spec(b, "1")]),
+    _ = start(Context),
+    ok = bc_gitops:reconcile(),
+    _ = push(Context, [spec(c, "1")]),
+    Refused = delete(Context, [a, b]),
+    ok = is_refused(Refused, [a, b]),
+    ok = bc_gitops:remove(a),
+    ok = is_refused(Refused, [b]),
+    ok = bc_gitops:remove(b),
+    ok = bc_gitops:reconcile(),
+    ?assertEqual(#{c => <<"1">>}, bct_recorder:running()),
+    ?assertMatch({ok, #{status := synced, refused := none}}, bc_gitops:status()).
 
 missing_apps_remove_nothing(Config) ->
     Context = context(Config),

@@ -18,6 +18,7 @@
     commit := binary() | undefined,                       % the last one whose specs were read
     identity := map() | undefined,                        % repository of the last run, decisions 15
     needs := bc_gitops_outside:needs() | undefined,       % of the last cycle
+    refusal := bc_gitops_refusal:refusal() | undefined,   % that stands since then
     seq := pos_integer(),
     by_hand := boolean()
 }.
@@ -29,6 +30,7 @@
     plan := map(),
     goals := [bc_gitops_goal:goal()],
     needs := bc_gitops_outside:needs() | undefined,
+    refusal := bc_gitops_refusal:refusal() | undefined,
     current_state := known | unknown
 }.
 
@@ -151,10 +153,10 @@ compare(_Followed, {error, Reason}, #{snapshot := Snapshot, commit := Commit} = 
 error_of({ok, _}) -> undefined;
 error_of({error, Reason}) -> {desired_state, Reason}.
 
-unreadable(Reason, #{commit := Commit, snapshot := Snapshot, needs := Needs}) ->
+unreadable(Reason, #{commit := Commit, snapshot := Snapshot, needs := Needs, refusal := Refusal}) ->
     #{
         error => {desired_state, Reason}, snapshot => Snapshot, commit => Commit, needs => Needs,
-        summary => #{errors => [], warnings => []}, plan => no_plan(), goals => [],
+        refusal => Refusal, summary => #{errors => [], warnings => []}, plan => no_plan(), goals => [],
         current_state => unknown
     }.
 
@@ -167,12 +169,18 @@ planned(Error, Snapshot, Commit, Summary, Input) ->
     Current = [notes(Row, Commit, Watched) || Row <- Rows, element(5, Row) =/= undefined],
     Needed = bc_gitops_outside:needed(Snapshot, Commit, maps:get(needs, Input)),
     {Host, Needs} = bc_gitops_outside:available(Needed, [element(1, Row) || Row <- Rows]),
-    case bc_gitops_native:plan(Snapshot, Current, #{remove_orphans => true, host => Host}) of
-        {ok, Plan} ->
+    {Desired, Managed} = {bc_gitops_native:snapshot_names(Snapshot), [element(1, Row) || Row <- Current]},
+    Standing = bc_gitops_refusal:stands(maps:get(refusal, Input), Desired, Managed),
+    Options = #{remove_orphans => Standing =:= undefined, host => Host},
+    case bc_gitops_native:plan(Snapshot, Current, Options) of
+        {ok, #{held := Held} = Planned} ->
+            Refusal = bc_gitops_refusal:after_plan(Standing, Planned, Commit),
+            Staying = (Managed -- Desired) -- [Name || #{name := Name} <- Held],
+            Plan = bc_gitops_refusal:show(Refusal, Staying, Planned),
             Goals = goals(Plan, #{snapshot => Snapshot, commit => Commit, rows => Rows, input => Input}),
             #{
-                error => Error, snapshot => Snapshot, commit => Commit, summary => Summary,
-                plan => Plan, goals => Goals, needs => Needs, current_state => Knowledge
+                error => Error, snapshot => Snapshot, commit => Commit, summary => Summary, plan => Plan,
+                goals => Goals, needs => Needs, refusal => Refusal, current_state => Knowledge
             };
         {error, Reason} ->
             unreadable(Reason, Input)

@@ -32,6 +32,7 @@
     snapshot :: bc_gitops_native:snapshot() | undefined,
     commit :: binary() | undefined,
     needs :: bc_gitops_outside:needs() | undefined,
+    refusal :: bc_gitops_refusal:refusal() | undefined,
     cycle :: undefined | {pid(), reference(), Seq :: pos_integer(), Callers :: [gen_server:from()]},
     deadline :: reference() | undefined,
     began = 0 :: integer(),
@@ -112,6 +113,7 @@ init(Config) ->
             State = #state{
                 config = Config,
                 identity = maps:get(identity, Repo, undefined),
+                refusal = maps:get(refusal, Repo, undefined),
                 commit = known_commit(Repo, Config)
             },
             {ok, show(State), {continue, boot}};
@@ -306,7 +308,7 @@ input(Seq, ByHand, State) ->
     #state{config = Config, snapshot = Snapshot, commit = Commit, identity = Identity} = State,
     #{
         config => Config, snapshot => Snapshot, commit => Commit, identity => Identity,
-        needs => State#state.needs, seq => Seq, by_hand => ByHand
+        needs => State#state.needs, refusal => State#state.refusal, seq => Seq, by_hand => ByHand
     }.
 
 %% A cycle whose goals are not all settled when the next one begins has its last event now; whoever
@@ -318,10 +320,11 @@ superseded(#state{groups = Groups} = State) ->
 supersede(#group{kind = cycle} = Group) -> Group#group{kind = superseded};
 supersede(Group) -> Group.
 
-failed_outcome(Reason, #state{snapshot = Snapshot, commit = Commit, needs = Needs}) ->
+failed_outcome(Reason, #state{snapshot = Snapshot, commit = Commit, needs = Needs, refusal = Refusal}) ->
     #{
-        error => {desired_state, Reason}, snapshot => Snapshot, commit => Commit, needs => Needs, goals => [],
-        summary => #{errors => [], warnings => []}, plan => #{}, current_state => unknown
+        error => {desired_state, Reason}, snapshot => Snapshot, commit => Commit, needs => Needs,
+        refusal => Refusal, goals => [], summary => #{errors => [], warnings => []}, plan => #{},
+        current_state => unknown
     }.
 
 cycle_done(Outcome, #state{cycle = {_Pid, Monitor, Seq, Callers}, began = Began} = State0) ->
@@ -342,21 +345,33 @@ expecting(Goals, #state{outstanding = Outstanding} = State) ->
     New = maps:from_list([{Name, Goal} || #{name := Name} = Goal <- Goals]),
     State#state{outstanding = maps:merge(Outstanding, New)}.
 
-%% Commit and identity are written when they change, the commit only after it was read.
+%% Commit, identity and refusal are written when they change, the commit only after it was read.
 learned(#{snapshot := undefined}, State) ->
     State;
-learned(#{error := {desired_state, _}, snapshot := Snapshot, commit := Commit, needs := Needs}, State) ->
-    State#state{snapshot = Snapshot, commit = Commit, needs = Needs};
-learned(#{snapshot := Snapshot, commit := Commit, needs := Needs}, #state{config = Config} = State) ->
+learned(#{error := {desired_state, _}} = Outcome, #state{commit = Known, identity = Identity} = State) ->
+    Learned = learn(Outcome, State),
+    %% what was written of the commit and the repository still holds
+    ok = write_repo(Learned#state{commit = Known, identity = Identity}, State),
+    Learned;
+learned(#{snapshot := Snapshot, commit := Commit} = Outcome, #state{config = Config} = State) ->
     bc_gitops_registry:put(snapshot, {Snapshot, Commit}),
-    Identity = bc_gitops_status:identity(Config),
-    case State of
-        #state{commit = Commit, identity = Identity, snapshot = Old} when Old =/= undefined -> ok;
-        _ -> write_repo(#{commit => Commit, identity => Identity}, Config)
-    end,
-    State#state{snapshot = Snapshot, commit = Commit, identity = Identity, needs = Needs}.
+    Learned = (learn(Outcome, State))#state{identity = bc_gitops_status:identity(Config)},
+    ok = write_repo(Learned, State),
+    Learned.
 
-write_repo(Repo, #{state_path := StatePath}) ->
+learn(#{snapshot := Snapshot, commit := Commit, needs := Needs, refusal := Refusal}, State) ->
+    State#state{snapshot = Snapshot, commit = Commit, needs = Needs, refusal = Refusal}.
+
+write_repo(Now, Before) ->
+    case {known_repo(Now), known_repo(Before)} of
+        {Same, Same} -> ok;
+        {Repo, _} -> put_repo(Repo, Now#state.config)
+    end.
+
+known_repo(#state{commit = Commit, identity = Identity, refusal = Refusal}) ->
+    #{commit => Commit, identity => Identity, refusal => Refusal}.
+
+put_repo(Repo, #{state_path := StatePath}) ->
     case bc_gitops_state:write_repo(StatePath, Repo) of
         ok -> ok;
         {error, Reason} -> bc_gitops_registry:put(state_error, Reason)
@@ -647,9 +662,8 @@ log_outcome(#{commit := Commit, plan := Plan, summary := #{errors := Errors}}, _
 
 log_refused(none, _Commit) ->
     ok;
-log_refused(#{reason := Reason, names := Names}, Commit) ->
-    ?LOG_ERROR("commit ~ts: removing ~b apps at once is refused (~ts): remove them by hand",
-               [short(Commit), length(Names), Reason], ?DOMAIN#{commit => Commit}).
+log_refused(#{message := Message}, Commit) ->
+    ?LOG_ERROR("commit ~ts: removal refused: ~ts", [short(Commit), Message], ?DOMAIN#{commit => Commit}).
 
 short(<<Short:7/binary, _/binary>>) -> Short;
 short(Commit) -> Commit.
