@@ -194,9 +194,11 @@ push_version(#{world := World} = State, Message, From, To) ->
     Edits = [{list_to_binary(From), list_to_binary(To)}],
     push(State, Message, fun() -> bcg_demo_world:specify(World, Message, [{tally, Edits}]) end).
 
-push(#{start := Start}, Message, Push) ->
-    Commit = Push(),
+%% The clock starts before the push: bc_gitops may be done before git's own program has ended.
+push(#{start := Start, world := World}, Message, Change) ->
+    Commit = Change(),
     Pushed = now_us(),
+    ok = bcg_demo_world:push(World),
     bcg_demo_screen:pushed(ms(Pushed - Start), Commit, Message),
     {Pushed, Commit}.
 

@@ -1,8 +1,8 @@
 %%% @doc The repositories of the demo, and the only hand that changes the world: git.
 -module(bcg_demo_world).
 
--export([create/2, open/2, specify/3, break_spec/3, revert/1, release/4, remove/3, sources/3,
-         workspace/1, log/1]).
+-export([create/2, open/2, workspace/1, log/1]).
+-export([specify/3, break_spec/3, revert/1, remove/3, push/1, release/4, sources/3]).
 
 -export_type([world/0]).
 
@@ -22,6 +22,7 @@ create(Dir, Examples) ->
             copy_tree(filename:join([Examples, "apps", App]), Work),
             new_repository(World, App),
             _ = commit(World, App, App ++ " 1.0.0"),
+            ok = push(World, App),
             tag(World, App, "1.0.0")
         end,
         ?APPS
@@ -30,6 +31,7 @@ create(Dir, Examples) ->
               filename:join(work(World, "gitops"), "README.md")),
     new_repository(World, "gitops"),
     _ = commit(World, "gitops", "An empty GitOps repository"),
+    ok = push(World),
     file:write_file(filename:join(Dir, "sys.config"), io_lib:format("~tp.~n", [sys_config(World)])).
 
 sys_config(#{dir := Dir} = World) ->
@@ -63,14 +65,14 @@ log(World) ->
 log_file(#{dir := Dir}) ->
     filename:join(Dir, "bc_gitops.log").
 
-%% @doc Pushes a commit that writes the specifications of Apps as they stand in examples/, with the
-%% changes `[{App, From, To}]' made in their text; answers the commit's id.
+%% @doc Commits the specifications of applications as they stand in examples/, with changes
+%% `[{From, To}]' made in their text; answers the commit's id.
 -spec specify(world(), string(), [{atom(), [{binary(), binary()}]}]) -> binary().
 specify(World, Message, Changes) ->
     lists:foreach(fun({App, Edits}) -> edit_spec(World, App, Edits) end, Changes),
     commit(World, "gitops", Message).
 
-%% @doc Pushes a commit that cuts the end off an application's specification.
+%% @doc Commits an application's specification with its end cut off.
 -spec break_spec(world(), string(), atom()) -> binary().
 break_spec(World, Message, App) ->
     File = spec_file(World, App),
@@ -79,10 +81,15 @@ break_spec(World, Message, App) ->
     ok = file:write_file(File, Kept),
     commit(World, "gitops", Message).
 
-%% @doc Takes the last commit back, as a person would: `git revert'.
+%% @doc Commits the opposite of the last commit, as a person would: `git revert'.
 -spec revert(world()) -> binary().
 revert(World) ->
     _ = git(World, "gitops", ["revert", "--no-edit", "HEAD"]),
+    head(World, "gitops").
+
+%% @doc Pushes what was committed to the GitOps repository: from here on bc_gitops may see it.
+-spec push(world()) -> ok.
+push(World) ->
     push(World, "gitops").
 
 %% @doc Commits, tags and pushes a version of an application: the files in
@@ -104,6 +111,7 @@ release(#{examples := Examples} = World, App, From, To) ->
         Sources
     ),
     _ = commit(World, Name, Name ++ " " ++ To),
+    ok = push(World, Name),
     tag(World, Name, To).
 
 %% A change may list files that it takes away.
@@ -119,7 +127,7 @@ remove_listed(List, Work) ->
 quoted(Version) ->
     iolist_to_binary([$", Version, $"]).
 
-%% @doc Pushes a commit without the application's directory.
+%% @doc Commits without the application's directory.
 -spec remove(world(), string(), atom()) -> binary().
 remove(World, Message, App) ->
     _ = git(World, "gitops", ["rm", "-r", "-q", "apps/" ++ atom_to_list(App)]),
@@ -181,11 +189,14 @@ new_repository(#{dir := Dir} = World, Name) ->
 commit(World, Name, Message) ->
     _ = git(World, Name, ["add", "-A"]),
     _ = git(World, Name, ["commit", "-q", "-m", Message]),
-    push(World, Name).
+    head(World, Name).
+
+head(World, Name) ->
+    string:trim(git(World, Name, ["rev-parse", "HEAD"])).
 
 push(World, Name) ->
     _ = git(World, Name, ["push", "-q", "origin", "HEAD:main"]),
-    string:trim(git(World, Name, ["rev-parse", "HEAD"])).
+    ok.
 
 tag(World, Name, Version) ->
     _ = git(World, Name, ["tag", "-a", "v" ++ Version, "-m", Version]),
