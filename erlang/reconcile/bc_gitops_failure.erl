@@ -4,7 +4,7 @@
 %%% spec or its source changes: trying that again would be a new outage each time.
 -module(bc_gitops_failure).
 
--export([class/2, describe/1, kind/1, backoff/3]).
+-export([class/3, describe/1, kind/1, backoff/3]).
 
 -export_type([class/0, phase/0]).
 
@@ -19,20 +19,33 @@
     %% what the source holds
     build_failed, unknown_project, app_not_built, invalid_app_file, bad_app_file, invalid_beam,
     modules_missing, beam_misnamed, too_many_modules, too_many_atoms, too_many_files, too_large,
-    too_deep, special_file, link_outside, output_limit,
+    too_deep, special_file, link_outside, output_limit, code_refused,
     %% how it goes together with what else is here
-    missing_applications, module_conflict, dependency_conflict
+    missing_applications, module_conflict, dependency_conflict, otp_mismatch
 ]).
+%% The runtime gave up before it stopped anything, for a reason that lies elsewhere.
+-define(NOTHING_STOPPED, [controller_blocked, cancelled, busy]).
 
-%% @doc What happens after a failure. `start' is a deployment by a module that cannot prepare, of an
-%% app that did not run: it took nothing away, so it is judged like a preparation.
--spec class(phase(), Reason :: term()) -> class().
-class(switch, _Reason) ->
-    quarantine;
-class(Phase, _Reason) when Phase =:= restore; Phase =:= remove ->
+%% As many as are named one by one.
+-define(NAMED, 10).
+
+%% @doc What happens after a failure of try number Attempt. `start' is a deployment by a module that
+%% cannot prepare, of an app that did not run: it took nothing away, so it is judged like a preparation.
+%% A damaged build is found before anything is stopped, and made anew once.
+-spec class(phase(), Reason :: term(), Attempt :: non_neg_integer()) -> class().
+class(Phase, _Reason, _Attempt) when Phase =:= restore; Phase =:= remove ->
     retry;
-class(_Phase, Reason) ->
-    case lists:member(kind(Reason), ?LASTING) of
+class(Phase, Reason, Attempt) ->
+    Kind = kind(Reason),
+    case lists:member(Kind, ?NOTHING_STOPPED) orelse Kind =:= build_damaged andalso Attempt =< 1 of
+        true -> retry;
+        false -> lasting(Phase, Kind)
+    end.
+
+lasting(switch, _Kind) ->
+    quarantine;
+lasting(_Phase, Kind) ->
+    case lists:member(Kind, [build_damaged | ?LASTING]) of
         true -> quarantine;
         false -> retry
     end.
@@ -67,6 +80,48 @@ describe({rolled_back, #{reason := Reason} = Details}) ->
     text("rolled back~ts: ~ts", [Gap, describe(Reason)]);
 describe({rollback_failed, #{reason := Reason, rollback_reason := RollbackReason}}) ->
     text("~ts; and rolling back failed: ~ts", [describe(Reason), describe(RollbackReason)]);
+describe({controller_blocked, #{app := App, timeout := Timeout}}) ->
+    text("~ts was left as it is: another application held up the node's application controller for ~ts ms; "
+         "tried again, and the application that hangs in its start or stop is the one to look at",
+         [value(App), value(Timeout)]);
+describe({cancelled, #{app := App}}) ->
+    text("~ts was left as it is: its switch was called off before anything was stopped; tried again",
+         [value(App)]);
+describe({busy, #{runtime := Module, callback := Callback}}) ->
+    text("the runtime module ~ts was busy with another call when ~ts was due; tried again",
+         [value(Module), value(Callback)]);
+describe({build_damaged, #{module := Module, file := File}}) ->
+    text("its build in the store is damaged (module ~ts, ~ts); it is built anew once, and if that does not "
+         "help the disk is to be looked at", [value(Module), value(File)]);
+describe({build_damaged, #{app := App}}) ->
+    text("the build of ~ts in the store is damaged; it is built anew once, and if that does not help the disk "
+         "is to be looked at", [value(App)]);
+describe({code_refused, #{modules := Modules}}) when is_list(Modules) ->
+    text("the VM does not load modules of its build (~ts); change them, or what builds them",
+         [pairs(" ", Modules)]);
+describe({host_application, #{app := App, wanted := Wanted, found := Found, path := Path}}) ->
+    text("the host has ~ts ~ts on its own code path (~ts), and the spec wants ~ts; ask for the host's version, "
+         "or take it out of the host's release",
+         [value(App), value(Found), value(Path), value(Wanted)]);
+describe({otp_mismatch, #{tools := Tools, running := Running}}) ->
+    text("the build tools on PATH run on OTP ~ts, and this VM, which is OTP ~ts, cannot load what they build; "
+         "put tools of this OTP first on PATH", [value(Tools), value(Running)]);
+describe({missing_applications, Names}) when is_list(Names) ->
+    text("it needs applications that neither its build nor the host has (~ts); add them to its dependencies or "
+         "to the host's release", [names(", ", Names)]);
+describe({protected_application, #{app := App, reason := Why}}) ->
+    text("~ts ~ts, and such an application is never managed; take it out of the repository, or give yours "
+         "another name", [value(App), protected(Why)]);
+describe({dependency_conflict, #{app := App, dependency := Name, wanted := Wanted, present := Present} = Details}) ->
+    text("~ts brings ~ts ~ts, and ~ts is here with other code~ts; bring both to the same version, or give ~ts "
+         "the isolation vm",
+         [value(App), value(Name), value(Wanted), value(Present), users(Details), value(App)]);
+describe({module_conflict, #{app := App, modules := Modules}}) when is_list(Modules) ->
+    text("~ts has modules whose names are taken (~ts); rename them, or give it the isolation vm",
+         [value(App), pairs(" in ", Modules)]);
+describe({version_mismatch, #{spec := Spec, app := Version}}) ->
+    text("the spec says version ~ts, and the .app file of what was built says ~ts; make them the same",
+         [value(Spec), value(Version)]);
 describe({Kind, #{message := Message}}) when is_atom(Kind), is_binary(Message) ->
     text("~ts: ~ts", [Kind, Message]);
 describe(Reason) ->
@@ -79,8 +134,41 @@ backoff(Attempt, Min, Max) ->
     Base = min(Max, Min bsl min(Attempt - 1, 20)),
     max(1, Base - rand:uniform(max(1, Base div 5)) + 1).
 
+protected(otp) -> "is part of OTP";
+protected(started_by_host) -> "was started by the host";
+protected(needed_by_bc_gitops) -> "is needed by bc_gitops itself";
+protected(Why) -> ["is protected: ", value(Why)].
+
+users(#{used_by := host}) -> ", the host's";
+users(#{used_by := Apps}) when is_list(Apps) -> [", used by ", names(", ", Apps)];
+users(_Details) -> "".
+
+pairs(Between, Pairs) ->
+    names(", ", [
+        case Pair of
+            {Left, Right} -> [value(Left), Between, value(Right)];
+            Other -> value(Other)
+        end
+     || Pair <- Pairs
+    ]).
+
 names(Between, Names) ->
-    lists:join(Between, [io_lib:format("~ts", [Name]) || Name <- Names]).
+    More = [io_lib:format(" and ~b more", [length(Names) - ?NAMED]) || length(Names) > ?NAMED],
+    [lists:join(Between, [value(Name) || Name <- lists:sublist(Names, ?NAMED)]) | More].
+
+%% Reasons come from runtime modules of others too: what is not text is shown as a term.
+value(Text) when is_binary(Text); is_list(Text) ->
+    case unicode:characters_to_binary(Text) of
+        Good when is_binary(Good) -> Good;
+        _ -> term(Text)
+    end;
+value(Name) when is_atom(Name) ->
+    atom_to_binary(Name);
+value(Other) ->
+    term(Other).
+
+term(Term) ->
+    io_lib:format("~0tP", [Term, 20]).
 
 text(Format, Args) ->
     unicode:characters_to_binary(io_lib:format(Format, Args)).

@@ -481,7 +481,7 @@ gone(#data{name = Name, store = Store, config = #{state_path := StatePath}} = Da
 
 %% A failure before anything was touched.
 attempt_failed(Phase, Reason, Data) ->
-    failed(bc_gitops_failure:class(Phase, Reason), Reason, Data).
+    failed(bc_gitops_failure:class(Phase, Reason, Data#data.attempts), Reason, Data).
 
 %% A failure after that.
 switch_failed(_Phase, Reason, #data{recovering = true, recoveries = Count} = Data) ->
@@ -489,7 +489,7 @@ switch_failed(_Phase, Reason, #data{recovering = true, recoveries = Count} = Dat
     Saved = save(unjournal(Data)),
     go_on(Saved#data{recovering = false, recoveries = Count + 1}, fun hold/1);
 switch_failed(Phase, Reason, Data) ->
-    failed(bc_gitops_failure:class(Phase, Reason), Reason, unjournal(Data)).
+    failed(bc_gitops_failure:class(Phase, Reason, Data#data.attempts), Reason, unjournal(Data)).
 
 failed(_Class, Reason, #data{action = restore} = Data) ->
     Ended = save(attempt_ended({error, Reason}, remember({error, Reason}, Data))),
