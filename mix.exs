@@ -17,6 +17,7 @@ defmodule BcGitops.MixProject do
       erlc_options: [:debug_info],
       build_path: "_build/mix",
       test_paths: ["test/exunit"],
+      aliases: [test: "test --no-start"],
       compilers: [:bc_gitops_nif | Mix.compilers()],
       deps: []
     ]
