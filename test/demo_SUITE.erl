@@ -21,9 +21,11 @@ end_per_suite(_Config) ->
 the_demo_holds_its_claims(_Config) ->
     {Status, Output} = demo([]),
     ?assertEqual({0, []}, {Status, lines_with(Output, "NOT TRUE")}),
-    Told = ["git push", "deployed (rebar3", "deployed (mix", "deployed (erlang.mk", "environment changed",
-            "upgraded", "refused", "not built, 1.1.0 stays", "not started, 1.1.0 is back", "removed",
-            "claims held"],
+    Told = [
+        "git push", "deployed (rebar3", "deployed (mix", "deployed (erlang.mk",
+        "environment changed", "upgraded", "refused", "not built, 1.1.0 stays",
+        "not started, 1.1.0 is back", "removed", "claims held"
+    ],
     ?assertEqual([], [Missing || Missing <- Told, lines_with(Output, Missing) =:= []]),
     ?assertEqual([], filelib:wildcard(filename:join(temporary(), "bc_gitops-demo.*"))).
 

@@ -38,7 +38,8 @@ formats_are_equal(File, Dir) ->
 
 %% Every block of the language that begins as a specification does.
 parse(File, Dir, {Language, Extension, Start}) ->
-    [Text | _] = [Block || Block <- blocks(File, Language), string:prefix(Block, Start) =/= nomatch],
+    Blocks = blocks(File, Language),
+    [Text | _] = [Block || Block <- Blocks, string:prefix(Block, Start) =/= nomatch],
     Spec = filename:join(Dir, filename:basename(File) ++ Extension),
     ok = file:write_file(Spec, unicode:characters_to_binary(Text)),
     {ok, Parsed} = bc_gitops_parser:parse_app_config_file(Spec),
@@ -65,7 +66,8 @@ links_lead_somewhere(_Config) ->
     ?assertEqual([], [{File, Link} || File <- Files, Link <- links(File), not exists(File, Link)]).
 
 links(File) ->
-    case re:run(text(File), "\\]\\(([^)]+)\\)", [global, unicode, {capture, all_but_first, list}]) of
+    Options = [global, unicode, {capture, all_but_first, list}],
+    case re:run(text(File), "\\]\\(([^)]+)\\)", Options) of
         {match, Links} -> [Link || [Link] <- Links, re:run(Link, "^(https?:|#)") =:= nomatch];
         nomatch -> []
     end.
@@ -83,9 +85,10 @@ the_erlang_runtime_is_one(_Config) ->
 the_elixir_runtime_is_one(Config) ->
     Dir = ?config(priv_dir, Config),
     Libs = filename:dirname(code:lib_dir(bc_gitops)),
+    Source = path("examples/runtimes/elixir/announcing_runtime.ex"),
     Port = open_port({spawn_executable, os:find_executable("elixirc")}, [
         binary, exit_status, stderr_to_stdout, {env, [{"ERL_LIBS", Libs}, {"LC_ALL", "C.UTF-8"}]},
-        {args, ["--warnings-as-errors", "-o", Dir, path("examples/runtimes/elixir/announcing_runtime.ex")]}
+        {args, ["--warnings-as-errors", "-o", Dir, Source]}
     ]),
     ?assertMatch({0, _}, finish(Port, <<>>)),
     {module, Module} = code:load_abs(filename:join(Dir, "Elixir.AnnouncingRuntime")),

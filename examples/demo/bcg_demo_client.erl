@@ -79,7 +79,7 @@ ended(Pid, Result, #{pending := Pending, table := Table} = State) ->
 answer_askers(#{askers := Askers, pending := Pending, table := Table} = State) ->
     Earliest = lists:min([next_due(State) | maps:values(Pending)]),
     {Ready, Waiting} = lists:partition(fun({_, _, _, To}) -> Earliest > To end, Askers),
-    lists:foreach(fun({Asker, Ref, From, To}) -> Asker ! {Ref, summary(Table, From, To)} end, Ready),
+    [Asker ! {Ref, summary(Table, From, To)} || {Asker, Ref, From, To} <- Ready],
     State#{askers := Waiting}.
 
 summary(Table, From, To) ->

@@ -38,14 +38,15 @@ compiled(File, Text) ->
     {ok, {Module, MD5}} = beam_lib:md5(Beam),
     {Module, MD5}.
 
-%% @doc The modules whose loaded code is not the code in the file they come from. A protocol is loaded
-%% as it was consolidated with all implementations of the node, so it has no file of its own.
+%% @doc The modules whose loaded code is not the code in the file they come from. A protocol is
+%% loaded as it was consolidated with all implementations of the node: it has no file of its own.
 -spec stale_files(code()) -> [module()].
 stale_files(Code) ->
     [M || {M, MD5} <- Code, file_md5(M) =/= MD5, not is_consolidated(M)].
 
 is_consolidated(Module) ->
-    erlang:function_exported(Module, '__protocol__', 1) andalso Module:'__protocol__'('consolidated?').
+    erlang:function_exported(Module, '__protocol__', 1) andalso
+        Module:'__protocol__'('consolidated?').
 
 file_md5(Module) ->
     case code:which(Module) of

@@ -8,7 +8,8 @@
 %% @doc What is about to happen, and the heads of the columns.
 -spec title() -> ok.
 title() ->
-    line([bold("bc_gitops"), ": three applications, one GitOps repository, and nothing but git push"]),
+    Story = ": three applications, one GitOps repository, and nothing but git push",
+    line([bold("bc_gitops"), Story]),
     line(""),
     line(dim(cells(["at", "what", "app", "from", "to", "took", "calls", "failed", "longest gap"]))),
     line(dim(lists:duplicate(?WIDTH, rule()))).
@@ -24,7 +25,8 @@ pushed(At, Commit, Message) ->
 row(Row) ->
     Failed = maps:get(failed, Row, undefined),
     Cells = [
-        seconds(maps:get(at, Row)), maps:get(what, Row), text(Row, app), text(Row, from), text(Row, to),
+        seconds(maps:get(at, Row)), maps:get(what, Row),
+        text(Row, app), text(Row, from), text(Row, to),
         duration(maps:get(took, Row, undefined)), number(maps:get(calls, Row, undefined)),
         number(Failed), duration(maps:get(gap, Row, undefined))
     ],
@@ -114,7 +116,8 @@ rule() ->
     end.
 
 unicode() ->
-    Locale = hd([V || Name <- ["LC_ALL", "LC_CTYPE", "LANG"], V <- [os:getenv(Name, "")], V =/= ""] ++ [""]),
+    Values = [os:getenv(Name, "") || Name <- ["LC_ALL", "LC_CTYPE", "LANG"]],
+    [Locale | _] = [Value || Value <- Values, Value =/= ""] ++ [""],
     string:find(string:lowercase(Locale), "utf") =/= nomatch.
 
 line(Text) ->

@@ -14,7 +14,9 @@
 %% to see the demo fail.
 -spec tell(bcg_demo_world:world(), string()) -> map().
 tell(World, WrongClaim) ->
-    State = #{world => World, start => now_us(), clients => #{}, wrong => WrongClaim, earlier_calls => 0},
+    State = #{
+        world => World, start => now_us(), clients => #{}, earlier_calls => 0, wrong => WrongClaim
+    },
     Steps = [
         fun deploy_three/1, fun change_environment/1, fun upgrade/1,
         fun break_specification/1, fun take_back/1, fun fail_to_build/1, fun take_back/1,
@@ -70,7 +72,7 @@ deploy_three(#{world := World} = State) ->
               [bcg_demo_node:code(beacon), bcg_demo_node:code(tally)]),
         claim(deploy_place, "all code comes from the store of bc_gitops, none is stale",
               {[], []}, origin(State, ?APPS)),
-        claim(deploy_answers, "greeter answers, and beacon's environment arrived before tally started",
+        claim(deploy_answers, "greeter answers, and beacon had its environment when tally started",
               {<<"Hello, Ada!">>, 101}, {'Elixir.Greeter':hello(<<"Ada">>), beacon:ticket()}),
         claim(deploy_status, "bc_gitops reports the same: 3 applications, 3 healthy",
               {3, 3}, {maps:get(app_count, Status), maps:get(healthy_count, Status)})
@@ -105,12 +107,13 @@ upgrade(#{world := World} = State) ->
              #{what => "upgraded", from => "1.0.0", to => "1.1.0"}),
     #{tally := #{answers := Answers}} = Seen,
     Claims = [
-        claim(upgrade_version, "OTP runs tally 1.1.0", [{tally, "1.1.0"}], bcg_demo_node:versions([tally])),
+        claim(upgrade_version, "OTP runs tally 1.1.0",
+              [{tally, "1.1.0"}], bcg_demo_node:versions([tally])),
         claim(upgrade_code, "its modules are exactly those of the tag: one came, one is gone",
               expected(State, tally, "1.1.0"), bcg_demo_node:code(tally)),
         claim(upgrade_answers, "1.0.0 answered while 1.1.0 was built; since then only 1.1.0",
               [<<"1.0.0">>, <<"1.1.0">>], distinct(versions_in(Answers))),
-        claim(upgrade_gap, "the gap is tally's own stop and start: no call failed before it was built",
+        claim(upgrade_gap, "the gap is its own stop and start: no call failed before it was built",
               [], failed_before_built(Pushed, Seen)),
         lost_nothing(upgrade_others, "beacon and greeter lost no call", [beacon, greeter], Seen),
         claim(upgrade_history, "its history tells of it, and that it took time",
@@ -120,7 +123,9 @@ upgrade(#{world := World} = State) ->
 
 break_specification(#{world := World} = State) ->
     Message = "A specification that does not parse",
-    {Pushed, Commit} = push(State, Message, fun() -> bcg_demo_world:break_spec(World, Message, tally) end),
+    {Pushed, Commit} = push(State, Message, fun() ->
+        bcg_demo_world:break_spec(World, Message, tally)
+    end),
     Status = await_status(Commit, [degraded]),
     Seen = observe(State, Pushed),
     refusal(State, Pushed, Seen, #{what => "refused, 1.1.0 stays", to => "?"}),
@@ -141,7 +146,8 @@ fail_to_build(#{world := World} = State) ->
 
 fail_to_start(#{world := World} = State) ->
     ok = bcg_demo_world:release(World, tally, "1.2.0", "1.3.0"),
-    {Pushed, Commit} = push_version(State, "A version that builds and does not start", "1.1.0", "1.3.0"),
+    Message = "A version that builds and does not start",
+    {Pushed, Commit} = push_version(State, Message, "1.1.0", "1.3.0"),
     _ = await_status(Commit, [degraded]),
     Seen = observe(State, Pushed),
     affected(State, Pushed, Seen, ?TELEMETRY_UPGRADE_STOP,
@@ -165,7 +171,9 @@ fail_to_start(#{world := World} = State) ->
 remove_one(#{world := World} = State) ->
     Message = "Greeter is no longer needed",
     #{clients := #{greeter := Client}} = State,
-    {Pushed, Commit} = push(State, Message, fun() -> bcg_demo_world:remove(World, Message, greeter) end),
+    {Pushed, Commit} = push(State, Message, fun() ->
+        bcg_demo_world:remove(World, Message, greeter)
+    end),
     Status = await_status(Commit, [synced]),
     Seen = observe(State, Pushed),
     #{greeter := #{calls := GreeterCalls}} = observe(State, maps:get(start, State)),
@@ -176,14 +184,16 @@ remove_one(#{world := World} = State) ->
     Claims = [
         claim(removed, "greeter does not run, has no module loaded and no place on the code path",
               {[], [], []},
-              {bcg_demo_node:versions([greeter]), bcg_demo_node:code(greeter), bcg_demo_node:paths(greeter)}),
+              {bcg_demo_node:versions([greeter]), bcg_demo_node:code(greeter),
+               bcg_demo_node:paths(greeter)}),
         claim(removed_status, "bc_gitops reports 2 applications", 2, maps:get(app_count, Status)),
         lost_nothing(removed_others, "beacon and tally lost no call", [beacon, tally], Seen)
     ],
     {Claims, State#{clients := maps:remove(greeter, Clients), earlier_calls := GreeterCalls}}.
 
 look_back(#{calling_since := Start, clients := #{beacon := Beacon}} = State) ->
-    #{calls := Calls, failed := Failed, gap_ms := Gap} = bcg_demo_client:report(Beacon, Start, now_us()),
+    Report = bcg_demo_client:report(Beacon, Start, now_us()),
+    #{calls := Calls, failed := Failed, gap_ms := Gap} = Report,
     row(State, Start, now_us(), #{what => "all of it, as seen by", app => beacon, from => "1.0.0",
                                   to => "1.0.0", calls => Calls, failed => Failed, gap => Gap}),
     {[claim(whole_story, "beacon, which nobody touched, answered every call", 0, Failed)], State}.
@@ -265,7 +275,8 @@ unharmed(State, Kind, Seen) ->
         lost_nothing(step_id(Kind, "_calls"), "no call of any application failed", ?APPS, Seen),
         claim(step_id(Kind, "_running"), "tally 1.1.0 runs on, in the same process",
               {[{tally, "1.1.0"}], [<<"1.1.0">>], 1},
-              {bcg_demo_node:versions([tally]), distinct(versions_in(Answers)), length(servers(Answers))}),
+              {bcg_demo_node:versions([tally]), distinct(versions_in(Answers)),
+               length(servers(Answers))}),
         claim(step_id(Kind, "_code"), "with exactly the modules of its tag",
               expected(State, tally, "1.1.0"), bcg_demo_node:code(tally))
     ].
@@ -336,7 +347,8 @@ last_in_history(App) ->
 is_logged(#{world := World}, Parts) ->
     _ = logger_std_h:filesync(default),
     Lines = binary:split(bcg_demo_world:log(World), <<"\n">>, [global]),
-    lists:any(fun(Line) -> lists:all(fun(P) -> string:find(Line, P) =/= nomatch end, Parts) end, Lines).
+    HasAll = fun(Line) -> lists:all(fun(P) -> string:find(Line, P) =/= nomatch end, Parts) end,
+    lists:any(HasAll, Lines).
 
 %% Where exactly the status keeps its errors is not the point here: that a reader finds the line is.
 names_line(Status) ->

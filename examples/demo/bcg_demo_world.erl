@@ -163,7 +163,8 @@ edit({From, To}, Text) ->
     end.
 
 template(#{examples := Examples} = World, App) ->
-    [File] = filelib:wildcard(filename:join([Examples, "gitops-repo", "apps", atom_to_list(App), "app.*"])),
+    Directory = filename:join([Examples, "gitops-repo", "apps", atom_to_list(App)]),
+    [File] = filelib:wildcard(filename:join(Directory, "app.*")),
     {ok, Text} = file:read_file(File),
     ok = filelib:ensure_dir(filename:join(work(World, "gitops"), spec_path(World, App))),
     binary:replace(Text, ?PLACEHOLDER, iolist_to_binary(base_url(World)), [global]).

@@ -91,7 +91,9 @@ event([Action, start], _, #{app := App}) ->
 event([Action, stop], Measured, #{app := App, result := Result}) ->
     case is_success(Result) of
         true -> say("  ~ts ~ts~ts", [done(Action), App, took(Measured)]);
-        false -> say("  ~ts ~ts failed~ts: ~ts", [doing(Action), App, took(Measured), reason(Result)])
+        false ->
+            say("  ~ts ~ts failed~ts: ~ts",
+                [doing(Action), App, took(Measured), reason(Result)])
     end;
 event(Event, _, Metadata) ->
     say("  ~0tp ~0tp", [Event, Metadata]).
