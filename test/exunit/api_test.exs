@@ -60,7 +60,10 @@ defmodule BcGitops.ApiTest do
 
   test "strings of Elixir are taken, bad values named" do
     assert {:error, {:bad_config, [problem]}} =
-             :bc_gitops.start_reconciler(%{repo_url: "https://example.org/x", reconcile_interval: "often"})
+             :bc_gitops.start_reconciler(%{
+               repo_url: "https://example.org/x",
+               reconcile_interval: "often"
+             })
 
     assert %{key: :reconcile_interval, got: "often", expected: expected} = problem
     assert is_binary(expected)
@@ -70,7 +73,9 @@ defmodule BcGitops.ApiTest do
     assert {:ok, spec} = :bc_gitops_parser.parse_app_config(%{name: :tally, version: "1.0.0"})
     assert Runtime.app_spec(spec, :name) == :tally
     assert Runtime.app_spec(spec, :version) == "1.0.0"
-    assert {:error, {:missing_field, :version}} = :bc_gitops_parser.parse_app_config(%{name: :tally})
+
+    assert {:error, {:missing_field, :version}} =
+             :bc_gitops_parser.parse_app_config(%{name: :tally})
   end
 
   test "a repository is followed with a runtime module written in Elixir", %{dir: dir} do
