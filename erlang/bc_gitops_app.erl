@@ -2,6 +2,8 @@
 -module(bc_gitops_app).
 -behaviour(application).
 
+-include_lib("kernel/include/logger.hrl").
+
 -export([start/2, stop/1]).
 
 -spec start(application:start_type(), term()) -> {ok, pid()} | {error, term()}.
@@ -22,6 +24,10 @@ start_reconciler(Pid, #{repo_url := undefined}) ->
 start_reconciler(Pid, Config) ->
     case bc_gitops_sup:start_reconciler(Config) of
         {ok, _Reconciler} ->
+            {ok, Pid};
+        {error, {Native, #{message := Message}}} when Native =:= native_abi; Native =:= native_not_loaded ->
+            %% a permanent application that fails takes the VM down, and all that runs in it
+            ?LOG_ERROR("bc_gitops follows nothing: ~ts", [Message], #{application => bc_gitops}),
             {ok, Pid};
         {error, Reason} ->
             true = unlink(Pid),

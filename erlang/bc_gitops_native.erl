@@ -5,7 +5,7 @@
 %%% the ABI number and asks for a restart of the VM. Errors are `{error, {Kind, Details}}'.
 -module(bc_gitops_native).
 
--export([check/0, abi/0]).
+-export([check/0, check/1, abi/0]).
 %% git: jobs answer by message, the rest reads the local disk
 -export([git_start/3, git_cancel/1, git_head/1, git_log/2, git_checkout/2,
          git_abandoned/0]).
@@ -42,10 +42,12 @@ priv_dir() ->
 %% @doc `ok', or what to do when the loaded library is not the one this code was built with.
 -spec check() -> ok | {error, {native_abi, #{loaded := pos_integer(), expected := pos_integer()}}}.
 check() ->
-    case abi() of
-        ?ABI -> ok;
-        Loaded -> {error, {native_abi, #{loaded => Loaded, expected => ?ABI}}}
-    end.
+    check(abi()).
+
+%% @doc The same for a library with this number.
+-spec check(pos_integer()) -> ok | {error, {native_abi, #{loaded := pos_integer(), expected := pos_integer()}}}.
+check(?ABI) -> ok;
+check(Loaded) -> {error, {native_abi, #{loaded => Loaded, expected => ?ABI}}}.
 
 -spec abi() -> pos_integer().
 abi() -> stub().

@@ -13,9 +13,24 @@ start_link() ->
         ignore -> {error, ignore}
     end.
 
-%% @doc Adds the reconciler.
+%% @doc Adds the reconciler, unless the native library is not what this code needs.
 -spec start_reconciler(bc_gitops_config:config()) -> {ok, pid()} | {error, term()}.
 start_reconciler(Config) ->
+    case check_library() of
+        ok -> add_reconciler(Config);
+        {error, Reason} -> {error, Reason}
+    end.
+
+%% What is wrong with it stands in `status/0' as long as there is no reconciler.
+check_library() ->
+    Result = bc_gitops_library:check(),
+    ok = case Result of
+        ok -> bc_gitops_registry:delete(library_error);
+        {error, Reason} -> bc_gitops_registry:put(library_error, Reason)
+    end,
+    Result.
+
+add_reconciler(Config) ->
     Child = #{
         id => bc_gitops_reconciler,
         start => {bc_gitops_reconciler, start_link, [Config]},
@@ -32,7 +47,7 @@ start_reconciler(Config) ->
 %% One that failed for good is still in the list of children.
 restart_reconciler(Config) ->
     _ = supervisor:delete_child(?MODULE, bc_gitops_reconciler),
-    start_reconciler(Config).
+    add_reconciler(Config).
 
 %% @doc Takes the reconciler away, and the processes of the apps with it; the apps keep running.
 -spec stop_reconciler() -> ok.
@@ -46,6 +61,7 @@ stop_reconciler() ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     ok = bc_gitops_registry:create(),
+    _ = check_library(),
     Turns = #{id => bc_gitops_turns, start => {bc_gitops_turns, start_link, []}},
     Managed = #{
         id => bc_gitops_managed_sup,

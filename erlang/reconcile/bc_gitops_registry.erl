@@ -8,7 +8,7 @@
 
 -export([create/0, clear/0]).
 %% what concerns the repository
--export([put/2, get/2]).
+-export([put/2, get/2, delete/1]).
 %% managed apps
 -export([put_app/3, mark_failed/1, delete_app/1, app/1, rows/0, states/0, healthy_count/0]).
 -export([details/1, current_details/0, spec/1]).
@@ -47,6 +47,11 @@ create() ->
 -spec clear() -> ok.
 clear() ->
     lists:foreach(fun ets:delete_all_objects/1, [?REPO, ?APPS, ?DETAILS]).
+
+-spec delete(Key :: atom()) -> ok.
+delete(Key) ->
+    true = ets:delete(?REPO, Key),
+    ok.
 
 -spec put(Key :: atom(), term()) -> ok.
 put(Key, Value) ->

@@ -8,10 +8,10 @@
 -type word() :: initializing | ready | synced | out_of_sync | degraded | error.
 
 %% @doc The map that `bc_gitops:status/0' answers.
--spec read() -> {ok, map()} | {error, not_running}.
+-spec read() -> {ok, map()} | {error, not_running | bc_gitops_library:reason()}.
 read() ->
     case bc_gitops_registry:get(reconciler, undefined) of
-        undefined -> {error, not_running};
+        undefined -> {error, bc_gitops_registry:get(library_error, not_running)};
         Reconciler -> {ok, status(Reconciler, bc_gitops_registry:states())}
     end.
 
