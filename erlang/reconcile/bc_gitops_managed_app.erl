@@ -63,7 +63,6 @@
 
 -define(HISTORY, 20).
 %% No domain of our own: OTP's default handler shows events without one and those of otp, nothing else.
--define(DOMAIN, #{application => bc_gitops}).
 
 -spec start_link(bc_gitops_state:app(), bc_gitops_config:config()) -> {ok, pid()} | {error, term()}.
 start_link(App, Config) ->
@@ -733,7 +732,8 @@ log_failure(retry, Action, Reason, Wait, Data) ->
 
 %% Format begins with a place for the app's name.
 log(Level, Format, Args, #data{name = Name, store = #{commit := Commit}}) ->
-    ?LOG(Level, "~ts " ++ Format, [short(Commit), Name | Args], ?DOMAIN#{app => Name, commit => Commit}).
+    ?LOG(Level, "~ts " ++ Format, [short(Commit), Name | Args],
+         #{application => bc_gitops, app => Name, commit => Commit}).
 
 short(<<Short:7/binary, _/binary>>) -> Short;
 short(_) -> "-------".

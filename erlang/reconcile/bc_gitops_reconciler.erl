@@ -53,7 +53,7 @@
 %% Beyond the time that git may take, for what happens on this machine.
 -define(CYCLE_MARGIN, 60000).
 %% No domain of our own: OTP's default handler shows events without one and those of otp, nothing else.
--define(DOMAIN, #{application => bc_gitops}).
+-define(META, #{application => bc_gitops}).
 
 -spec start_link(bc_gitops_config:config()) -> {ok, pid()} | {error, term()}.
 start_link(Config) ->
@@ -127,7 +127,7 @@ use_workspace() ->
         ok ->
             ok;
         {error, Reason} ->
-            ?LOG_ERROR("the workspace cannot be used: ~ts", [bc_gitops_failure:describe(Reason)], ?DOMAIN),
+            ?LOG_ERROR("the workspace cannot be used: ~ts", [bc_gitops_failure:describe(Reason)], ?META),
             bc_gitops_registry:put(state_error, Reason)
     end.
 
@@ -152,7 +152,7 @@ restore(#state{config = #{state_path := StatePath}} = State0) ->
     {ok, Stored, Problems} = bc_gitops_state:read_apps(StatePath),
     lists:foreach(
         fun(#{file := File, reason := Reason}) ->
-            ?LOG_ERROR("~ts is not readable and is put aside: ~0tp", [File, Reason], ?DOMAIN)
+            ?LOG_ERROR("~ts is not readable and is put aside: ~0tp", [File, Reason], ?META)
         end,
         Problems
     ),
@@ -435,7 +435,7 @@ start_app(Name, App, #state{config = Config} = State) ->
             watch(Name, Pid, State);
         {error, Reason} ->
             ?LOG_ERROR("~ts: its process was not started: ~ts",
-                       [Name, bc_gitops_failure:describe(Reason)], ?DOMAIN#{app => Name}),
+                       [Name, bc_gitops_failure:describe(Reason)], #{application => bc_gitops, app => Name}),
             State
     end.
 
@@ -556,7 +556,7 @@ app_gone(Name, Reason, #state{outstanding = Outstanding} = State)
     end;
 app_gone(Name, Reason, #state{lost = Lost} = State) ->
     ?LOG_ERROR("~ts: its process died (~ts); the next cycle finds out what runs",
-               [Name, bc_gitops_failure:kind(Reason)], ?DOMAIN#{app => Name}),
+               [Name, bc_gitops_failure:kind(Reason)], #{application => bc_gitops, app => Name}),
     ok = bc_gitops_registry:mark_failed(Name),
     Last = case State#state.outstanding of
         #{Name := #{seq := Seq}} -> Seq;
@@ -650,7 +650,7 @@ log_outcome(#{error := Error}, #state{last_error = Error}) when Error =/= undefi
     ok;
 log_outcome(#{error := {desired_state, Reason}}, _State) ->
     ?LOG_ERROR("the desired state cannot be read: ~ts; what runs stays, tried again at the next cycle",
-               [bc_gitops_failure:describe(Reason)], ?DOMAIN);
+               [bc_gitops_failure:describe(Reason)], ?META);
 log_outcome(#{commit := Commit}, #state{commit = Commit}) ->
     ok;
 log_outcome(#{commit := Commit, plan := Plan, summary := #{errors := Errors}}, _State) ->
@@ -658,12 +658,13 @@ log_outcome(#{commit := Commit, plan := Plan, summary := #{errors := Errors}}, _
     ok = log_refused(Refused, Commit),
     ?LOG_NOTICE("commit ~ts: ~b actions, ~b blocked, ~b broken specs",
                 [short(Commit), length(Actions), length(Blocked), length(Errors)],
-                ?DOMAIN#{commit => Commit}).
+                #{application => bc_gitops, commit => Commit}).
 
 log_refused(none, _Commit) ->
     ok;
 log_refused(#{message := Message}, Commit) ->
-    ?LOG_ERROR("commit ~ts: removal refused: ~ts", [short(Commit), Message], ?DOMAIN#{commit => Commit}).
+    ?LOG_ERROR("commit ~ts: removal refused: ~ts", [short(Commit), Message],
+               #{application => bc_gitops, commit => Commit}).
 
 short(<<Short:7/binary, _/binary>>) -> Short;
 short(Commit) -> Commit.
