@@ -65,6 +65,16 @@ errors_of_a_map_have_the_shapes_of_0_7_test_() ->
         {not_a_map, {error, {invalid_type, spec, map, not_a_map}}}
     ]].
 
+a_map_that_is_nested_too_deep_is_an_error_test() ->
+    Deep = lists:foldl(fun(_, Inner) -> #{x => Inner} end, 1, lists:seq(1, 5000)),
+    ?assertEqual({error, {too_deep, spec}}, bc_gitops_parser:parse_app_config(#{name => a, version => <<"1">>, env => Deep})).
+
+an_icon_is_drawn_when_asked_for_or_not_test() ->
+    Drawn = bc_gitops_identicon:to_data_uri(a),
+    [?assertMatch({ok, #app_spec{icon = #icon_spec{type = identicon, value = Drawn}}},
+                  bc_gitops_parser:parse_app_config(Icon#{name => a, version => <<"1">>}))
+     || Icon <- [#{}, #{icon => undefined}, #{icon => #{type => identicon}}]].
+
 %% A record
 
 records_of_any_version_become_specs_test() ->
@@ -112,6 +122,30 @@ files_take_names_of_all_kinds_test() ->
         ?assertEqual({ok, Spec}, bc_gitops_parser:parse_app_config_file(binary_to_list(File))),
         ?assertEqual({ok, #{a => Spec}}, bc_gitops_parser:parse_apps_dir(filename:dirname(filename:dirname(File))))
     end).
+
+%% The shapes that 0.7 documented for its users, in each format.
+specs_of_0_7_are_the_records_their_users_expect_test_() ->
+    Web = #app_spec{
+        name = web, version = <<"1.0.0">>, source = #source_spec{type = hex, ref = <<"1.0.0">>},
+        icon = #icon_spec{type = identicon, value = bc_gitops_identicon:to_data_uri(web), mime_type = <<"image/svg+xml">>},
+        env = #{port => 8080, pool_size => 10}, depends_on = [],
+        health = #health_spec{type = http, port = 8080, path = <<"/health">>, interval = 30000, timeout = 5000}
+    },
+    Isolated = Web#app_spec{health = undefined, isolation = vm, vm_config = #vm_config{memory_limit = 512, scheduler_limit = 2, extra_args = []}},
+    Mesh = <<"mcid1-manifest-blake3-5d41402abc4b2a76b9719d911017c592">>,
+    [{Name, ?_assertEqual({ok, Spec}, with_file(Name, Text, fun bc_gitops_parser:parse_app_config_file/1))} || {Name, Spec, Text} <- [
+        {"app.config", Web, "#{name => web, version => <<\"1.0.0\">>,\n  source => #{type => hex}, %% or git\n  env => #{port => 8080, pool_size => 10},\n"
+            "  health => #{type => http, port => 8080, path => <<\"/health\">>, interval => 30000, timeout => 5000},\n  depends_on => []}.\n"},
+        {"app.yaml", Web, "name: web\nversion: \"1.0.0\"\n\nsource:\n  type: hex\n  # type: git\nenv:\n  port: 8080\n  pool_size: 10\n"
+            "health:\n  type: http\n  port: 8080\n  path: /health\n  interval: 30000\n  timeout: 5000\ndepends_on: []\n"},
+        {"app.json", Web, "{\"name\": \"web\", \"version\": \"1.0.0\", \"source\": {\"type\": \"hex\"}, \"env\": {\"port\": 8080, \"pool_size\": 10},"
+            " \"health\": {\"type\": \"http\", \"port\": 8080, \"path\": \"/health\"}, \"depends_on\": []}"},
+        {"config", Isolated, "[{name, web}, {version, <<\"1.0.0\">>}, {source, [{type, hex}]}, {isolation, vm},\n"
+            " {vm_config, #{memory_limit => 512, scheduler_limit => 2}}, {env, [{port, 8080}, {pool_size, 10}]}]."},
+        {"config.yml", Isolated#app_spec{source = #source_spec{type = mesh, mcid = Mesh}},
+            ["name: web\nversion: 1.0.0\nisolation: vm\nvm_config: {memory_limit: 512, scheduler_limit: 2}\n"
+             "env: {port: 8080, pool_size: 10}\nsource: {type: mesh, mcid: ", Mesh, "}\n"]}
+    ]].
 
 missing_files_are_errors_test() ->
     ?assertMatch({error, {invalid_spec, [#{kind := unreadable}]}}, bc_gitops_parser:parse_app_config_file("/nonexistent/app.config")),

@@ -145,6 +145,7 @@ rustler::atoms! {
     source_fp,
     env_fp,
     stale,
+    spec,
     app_spec,
     icon_spec,
     source_spec,

@@ -186,7 +186,9 @@ fn spec_file<'a>(env: Env<'a>, path: Binary<'a>, room: usize) -> Term<'a> {
 #[rustler::nif(schedule = "DirtyCpu")]
 fn spec_map<'a>(env: Env<'a>, map: Term<'a>, room: usize) -> NifResult<Term<'a>> {
     let external = map.to_binary();
-    let checked = spec::read_term(&external, capped(room), &VmAtoms).ok_or(Error::BadArg)?;
+    let Some(checked) = spec::read_term(&external, capped(room), &VmAtoms) else {
+        return Ok((atoms::error(), (atoms::too_deep(), atoms::spec())).encode(env));
+    };
     let Checked {
         spec: Some(spec),
         new_atoms,

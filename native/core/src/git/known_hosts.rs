@@ -56,6 +56,20 @@ pub(crate) fn check(server: &ServerKey<'_>, configured: Option<&Path>) -> Result
     }
 }
 
+/// Fuzz entry: any file is judged; a key that does not stand in it is never known.
+pub fn fuzz(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let server = ServerKey {
+        host: "git.example",
+        port: None,
+        key: b"\0\0\0\x0bssh-ed25519\0\0\0\x04\xff\xfe\xfd\xfc",
+        sha256: &[0; 32],
+    };
+    let stands = text.contains(&base64::encode(server.key));
+    let verdict = judge(&server, text.lines());
+    assert!(stands || !matches!(verdict, Verdict::Known | Verdict::Revoked));
+}
+
 /// The user's own file.
 pub(crate) fn user_file() -> Option<PathBuf> {
     std::env::home_dir().map(|home| home.join(".ssh/known_hosts"))

@@ -23,7 +23,8 @@ pub mod url;
 
 mod base64;
 mod control;
-mod known_hosts;
+#[doc(hidden)]
+pub mod known_hosts;
 mod lock;
 mod place;
 mod session;

@@ -306,6 +306,30 @@ fn percent_decode(text: &str) -> std::result::Result<String, &'static str> {
     }
 }
 
+/// Fuzz entry: any text is a url or refused, alone and against another url, and what is shown of it
+/// holds no password.
+pub fn fuzz(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let open = Policy {
+        allow_http: true,
+        allow_local: true,
+    };
+    if let Ok(url) = GitUrl::parse(text, open) {
+        let password = url.password.as_ref().map(|secret| secret.0.as_str());
+        let long = password.filter(|password| password.len() > 8);
+        assert!(long.is_none_or(|password| !format!("{url:?}").contains(password)));
+        let again = GitUrl::parse(&url.clean, open);
+        assert!(again.is_ok_and(|again| again.host == url.host && again.scheme == url.scheme));
+    }
+    for base in ["https://h/a", "git@h:a/b", "/srv/a"] {
+        if let Ok(base) = GitUrl::parse(base, open) {
+            let _ = base.join(text, open);
+        }
+    }
+}
+
 /// Whether a host name can only mean this machine.
 pub fn is_loopback(host: &str) -> bool {
     host == "localhost"

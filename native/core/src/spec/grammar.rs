@@ -12,6 +12,12 @@ pub fn is_name(text: &str) -> bool {
         && !matches!(text, "true" | "false" | "undefined" | "null")
 }
 
+/// The name that was probably meant: `My-App` is no name and `my_app` is one.
+pub fn as_name(text: &str) -> Option<String> {
+    let name = text.to_ascii_lowercase().replace(['-', ' ', '.'], "_");
+    (name != text && is_name(&name)).then_some(name)
+}
+
 /// Module names: an application's, or Elixir's `Elixir.Some.Module`.
 pub fn is_module(text: &str) -> bool {
     let part = |part: &str| {
@@ -138,6 +144,14 @@ mod tests {
             &"a".repeat(101),
         ] {
             assert!(!is_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_nearly_a_name_has_a_proposal() {
+        assert_eq!(as_name("My-App"), Some("my_app".to_owned()));
+        for text in ["my_app", "../x", "1a", ""] {
+            assert_eq!(as_name(text), None, "{text}");
         }
     }
 

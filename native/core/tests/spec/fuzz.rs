@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bc_gitops_core::{beam, spec};
+use bc_gitops_core::{beam, git, spec};
 
 /// Mutations per entry; `BCT_FUZZ` asks for more.
 const MUTATIONS: usize = 6_000;
@@ -36,6 +36,16 @@ fn external_terms_never_panic() {
 #[test]
 fn object_files_never_panic() {
     run("beam", beam::fuzz);
+}
+
+#[test]
+fn urls_never_panic() {
+    run("url", git::url::fuzz);
+}
+
+#[test]
+fn known_hosts_never_panic() {
+    run("known_hosts", git::known_hosts::fuzz);
 }
 
 fn run(entry: &str, fuzz: fn(&[u8])) {

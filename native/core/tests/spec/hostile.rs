@@ -144,6 +144,33 @@ fn files_at_the_limit_cost_little() {
     }
 }
 
+/// Once 166 s for the JSON file: each of many wrong keys had its place and its neighbours looked up.
+#[test]
+fn a_file_full_of_problems_costs_little() {
+    let row = |text: fn(usize) -> String, separator: &str| {
+        let parts: Vec<String> = (0..60_000).map(text).collect();
+        parts.join(separator)
+    };
+    let erlang = [
+        format!("#{{{}}}.", row(|n| format!("k{n}=>1"), ",")),
+        format!("#{{{}}}.", row(|_| "aaa=>1".into(), ",")),
+        format!("#{{{}}}.", row(|n| format!("{n}=>1"), ",")),
+        format!("#{{depends_on=>[{}]}}.", row(|_| "1".into(), ",")),
+        format!("#{{depends_on=>[{}]}}.", row(|_| "\"A\"".into(), ",")),
+    ];
+    for text in erlang {
+        refused(text.as_bytes(), Format::Erlang);
+    }
+    let json = [
+        format!("{{{}}}", row(|n| format!("\"k{n}\":1"), ",")),
+        format!("{{\"env\":{{{}}}}}", row(|_| "\"aaa\":1".into(), ",")),
+    ];
+    for text in json {
+        refused(text.as_bytes(), Format::Json);
+    }
+    refused(row(|n| format!("k{n}: 1"), "\n").as_bytes(), Format::Yaml);
+}
+
 #[test]
 fn a_file_may_add_a_thousand_atoms() {
     let env = |count: usize| {

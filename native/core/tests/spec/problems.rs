@@ -254,6 +254,66 @@ fn unknown_keys_and_fields_of_other_types_are_warnings() {
 }
 
 #[test]
+fn an_unused_field_may_hold_anything_and_is_dropped_then() {
+    let checked = check(
+        "#{name => a, version => <<\"1\">>, source => #{type => hex, url => <<\"--upload-pack=x\">>, sha256 => <<\"...\">>}}.",
+        Format::Erlang,
+    );
+    let url = |found: &Checked| found.spec.as_ref().and_then(|spec| spec.source.url.clone());
+    assert_eq!(
+        checked.errors.len(),
+        1,
+        "hex uses the digest: {:?}",
+        checked.errors
+    );
+    assert_eq!(checked.errors[0].path, "source.sha256");
+    let text = "name: a\nversion: '1'\nsource: {type: hex, url: URL}\n";
+    let dropped = check(&text.replace("URL", "'...'"), Format::Yaml);
+    assert_eq!(
+        (dropped.errors.len(), dropped.warnings.len(), url(&dropped)),
+        (0, 1, None)
+    );
+    assert!(dropped.spec.is_some());
+    let kept = check(&text.replace("URL", "'https://h/x'"), Format::Yaml);
+    assert_eq!(url(&kept).as_deref(), Some("https://h/x"));
+}
+
+#[test]
+fn an_identicon_that_is_asked_for_is_drawn() {
+    let text = "name: a\nversion: '1'\nicon: {type: identicon}\n";
+    assert_eq!(
+        spec(text, Format::Yaml).icon,
+        None,
+        "what is drawn for every name"
+    );
+}
+
+#[test]
+fn what_operators_mistype_has_a_proposal() {
+    let hints = |text: &str| -> Vec<_> {
+        let errors = check(text, Format::Yaml).errors;
+        errors
+            .into_iter()
+            .map(|error| (error.found, error.hint))
+            .collect()
+    };
+    assert_eq!(
+        hints("name: My-App\nversion: '1'\nhealth: {port: '8080'}\ndepends_on: db\n"),
+        [
+            (
+                "\"My-App\"".to_owned(),
+                Some("did you mean my_app?".to_owned())
+            ),
+            (
+                "a string".to_owned(),
+                Some("write it as a number: 8080".to_owned())
+            ),
+            ("a string".to_owned(), None),
+        ]
+    );
+}
+
+#[test]
 fn duplicate_keys_are_errors_but_in_erlang_environments() {
     for (text, format) in [
         ("name: a\nname: b\nversion: '1'\n", Format::Yaml),

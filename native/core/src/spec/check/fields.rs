@@ -1,6 +1,7 @@
 //! Reading fields: sections, texts, numbers, words out of few.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::super::app::Named;
 use super::super::problem::{Kind, Problem, shown};
@@ -55,6 +56,9 @@ impl Checker<'_> {
             .into_iter()
             .enumerate()
             .filter_map(|(index, item)| {
+                if self.full() {
+                    return None;
+                }
                 self.checked_text(item, &format!("{path}[{index}]"), rule, atoms)
             })
             .collect()
@@ -126,10 +130,14 @@ impl Checker<'_> {
             } else {
                 text.into_owned()
             };
+            let hint = grammar::as_name(&harmless)
+                .filter(|_| atom)
+                .map(|near| format!("did you mean {near}?"));
             let found = format!("\"{}\"", shown(&harmless));
             let problem = self.problem(Kind::InvalidValue, node.at, found, rule.1.into());
             self.error(Problem {
                 path: path.to_owned(),
+                hint,
                 got: etf::to_bytes(&node.value),
                 expected_type: if atom { "atom" } else { "binary" },
                 ..problem
@@ -242,13 +250,24 @@ impl Checker<'_> {
             known,
             fields: Vec::with_capacity(pairs.len()),
         };
+        // Sections have few keys; a hostile one of many must not cost their square.
+        let mut seen = HashSet::with_capacity(pairs.len());
         for (key, value) in pairs {
-            self.field(&mut section, key, value);
+            if self.full() {
+                break;
+            }
+            self.field(&mut section, &mut seen, key, value);
         }
         Some(section)
     }
 
-    pub(super) fn field<'n>(&mut self, section: &mut Section<'n>, key: Node<'n>, value: Node<'n>) {
+    fn field<'n>(
+        &mut self,
+        section: &mut Section<'n>,
+        seen: &mut HashSet<Cow<'n, str>>,
+        key: Node<'n>,
+        value: Node<'n>,
+    ) {
         let at = key.at;
         let Some(name) = into_name(key.value) else {
             let problem = self.problem(
@@ -263,7 +282,7 @@ impl Checker<'_> {
                 ..problem
             });
         };
-        if section.fields.iter().any(|(other, _, _)| *other == name) {
+        if !seen.insert(name.clone()) {
             let problem = self.problem(
                 Kind::DuplicateKey,
                 at,

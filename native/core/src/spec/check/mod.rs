@@ -141,7 +141,7 @@ impl<'c> Checker<'c> {
             Some(SourceType::Hex) => (&["ref", "sha256"], None),
             None => (SOURCE_KEYS, None),
         };
-        self.unused(&fields, kind.map_or("", SourceType::name), used);
+        let unused = self.unused(&fields, kind.map_or("", SourceType::name), used);
         if let Some(needed) = needed.filter(|needed| {
             !fields
                 .fields
@@ -159,17 +159,20 @@ impl<'c> Checker<'c> {
             );
             self.missing(&fields, needed, expected);
         }
+        let url = self.text(&mut fields, "url", &URL);
+        let sha256 = self
+            .text(&mut fields, "sha256", &SHA256)
+            .map(|digits| digits.to_ascii_lowercase());
+        let reference = self.text(&mut fields, "ref", &REF);
+        let mcid = self.text(&mut fields, "mcid", &MCID);
+        self.unknown(fields);
+        self.forgive(&unused);
         Some(SourceSpec {
-            url: self.text(&mut fields, "url", &URL),
-            sha256: self
-                .text(&mut fields, "sha256", &SHA256)
-                .map(|digits| digits.to_ascii_lowercase()),
-            reference: self.text(&mut fields, "ref", &REF),
-            mcid: self.text(&mut fields, "mcid", &MCID),
-            kind: {
-                self.unknown(fields);
-                kind?
-            },
+            kind: kind?,
+            url,
+            sha256,
+            reference,
+            mcid,
         })
     }
 
@@ -185,7 +188,7 @@ impl<'c> Checker<'c> {
             Some(HealthType::Custom) => &["module", "interval", "timeout"],
             None => HEALTH_KEYS,
         };
-        self.unused(&fields, kind.map_or("", HealthType::name), used);
+        let unused = self.unused(&fields, kind.map_or("", HealthType::name), used);
         let has_module = fields
             .fields
             .iter()
@@ -208,6 +211,7 @@ impl<'c> Checker<'c> {
             kind: kind.unwrap_or(HealthType::Http),
         };
         self.unknown(fields);
+        self.forgive(&unused);
         Some(health)
     }
 
@@ -219,6 +223,10 @@ impl<'c> Checker<'c> {
         let value = self.text(&mut fields, "value", &TEXT);
         let mime_type = self.text(&mut fields, "mime_type", &LINE);
         self.unknown(fields);
+        if kind == IconType::Identicon && value.is_none() {
+            // Asked for by name: the one that is drawn when nothing is asked for.
+            return None;
+        }
         Some(Icon {
             kind,
             value,

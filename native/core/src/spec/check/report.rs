@@ -13,6 +13,9 @@ impl Checker<'_> {
             if section.known.contains(&key.as_ref()) {
                 continue;
             }
+            if self.out.warnings.len() >= limits::PROBLEMS {
+                return;
+            }
             let hint =
                 grammar::nearest(key, section.known).map(|near| format!("did you mean {near}?"));
             let expected = format!("one of {}", section.known.join(", "));
@@ -25,25 +28,43 @@ impl Checker<'_> {
         }
     }
 
-    /// Warns of known fields that only another type uses.
-    pub(super) fn unused(&mut self, section: &Section<'_>, kind: &str, used: &[&str]) {
+    /// Warns of known fields that only another type uses; answers their paths.
+    pub(super) fn unused(
+        &mut self,
+        section: &Section<'_>,
+        kind: &str,
+        used: &[&str],
+    ) -> Vec<String> {
+        let mut paths = Vec::new();
         for (key, at, _) in &section.fields {
             if section.known.contains(&key.as_ref()) && !used.contains(&key.as_ref()) {
                 let expected = format!("{} for the type {kind}", used.join(", "));
                 let problem = self.problem(Kind::UnusedField, *at, key.to_string(), expected);
-                self.warning(Problem {
-                    path: section.path(key),
-                    ..problem
-                });
+                let path = section.path(key);
+                paths.push(path.clone());
+                self.warning(Problem { path, ..problem });
             }
+        }
+        paths
+    }
+
+    /// A value that nobody uses is no error: what it holds has been dropped, and a warning stands.
+    pub(super) fn forgive(&mut self, unused: &[String]) {
+        if !unused.is_empty() {
+            let errors = &mut self.out.errors;
+            errors.retain(|problem| !unused.contains(&problem.path));
         }
     }
 
     pub(super) fn missing(&mut self, section: &Section<'_>, key: &str, expected: String) {
-        let near = section.fields.iter().find(|(name, _, _)| {
-            !section.known.contains(&name.as_ref())
-                && grammar::nearest(name, section.known) == Some(key)
-        });
+        let near = section
+            .fields
+            .iter()
+            .take(limits::PROBLEMS)
+            .find(|(name, _, _)| {
+                !section.known.contains(&name.as_ref())
+                    && grammar::nearest(name, section.known) == Some(key)
+            });
         let hint = near.map(|(name, _, _)| format!("is {} meant as {key}?", shown(name)));
         let problem = self.problem(Kind::MissingField, section.at, "nothing".into(), expected);
         self.error(Problem {
@@ -60,6 +81,9 @@ impl Checker<'_> {
         expected_type: &'static str,
         expected: &str,
     ) {
+        if self.full() {
+            return;
+        }
         let number = matches!(node.value, Value::Float(_) | Value::Int(_) | Value::Big(_));
         let written = self.source.word(node.at as usize);
         let found = match (&node.value, written.is_empty()) {
@@ -67,10 +91,17 @@ impl Checker<'_> {
                 format!("the {} {}", node.value.kind(), shown(written))
             }
             (Value::Atom(name), true) => format!("the {} {}", node.value.kind(), shown(name)),
+            (Value::Binary(_) | Value::Chars(_), _) => "a string".to_owned(),
             (value, _) => format!("a value of type {}", value.kind()),
         };
-        let hint = (number && expected_type == "binary" && !written.is_empty())
-            .then(|| self.format.quoted(written));
+        let digits = node.value.text().filter(|text| {
+            text.len() < 10 && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        let hint = match expected_type {
+            "binary" if number && !written.is_empty() => Some(self.format.quoted(written)),
+            "pos_integer" => digits.map(|digits| format!("write it as a number: {digits}")),
+            _ => None,
+        };
         let problem = self.problem(Kind::InvalidType, node.at, found, expected.to_owned());
         self.error(Problem {
             path: path.to_owned(),
@@ -108,8 +139,13 @@ impl Checker<'_> {
         }
     }
 
+    /// Nothing more is reported: what only finds more problems can stop.
+    pub(super) fn full(&self) -> bool {
+        self.out.errors.len() >= limits::PROBLEMS
+    }
+
     pub(super) fn error(&mut self, problem: Problem) {
-        if self.out.errors.len() < limits::PROBLEMS {
+        if !self.full() {
             self.out.errors.push(problem);
         }
     }
