@@ -10,6 +10,7 @@ watch_test_() ->
             {moved_sources_are_told, fun moved_sources_are_told/1},
             {a_failing_remote_keeps_what_was_known, fun a_failing_remote_keeps_what_was_known/1},
             {one_listing_for_all_refs_of_a_url, fun one_listing_for_all_refs_of_a_url/1},
+            {no_password_stands_in_its_state, fun no_password_stands_in_its_state/1},
             {silence_ends_a_wait_and_stops_nobody, fun silence_ends_a_wait_and_stops_nobody/1}
         ]
     ]}.
@@ -77,6 +78,22 @@ silence_ends_a_wait_and_stops_nobody({Dir, Counter}) ->
     ?assertEqual(ok, bc_gitops_source_watch:refresh_wait([Source], 5000)),
     ?assertEqual({ok, Commit}, bc_gitops_source_watch:wanted(element(1, Source), <<"main">>)),
     ?assertEqual(4, counters:get(Counter, 1)),
+    ok = gen_tcp:close(Listen).
+
+%% While urls are being listed and wait for it, and after a listing failed.
+no_password_stands_in_its_state({_Dir, _}) ->
+    Canary = <<"canary+SECRET/of=watch42">>,
+    User = ["http://user:", uri_string:quote(Canary), "@127.0.0.1:"],
+    {ok, Listen} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, {active, false}]),
+    {ok, Port} = inet:port(Listen),
+    Silent = [{iolist_to_binary([User, io_lib:format("~b/~b", [Port, N])]), <<"main">>} || N <- lists:seq(1, 6)],
+    ?assertMatch({error, [_]}, bc_gitops_source_watch:refresh_wait([{iolist_to_binary([User, "1/x"]), <<"main">>}], 5000)),
+    ?assertEqual({error, timeout}, bc_gitops_source_watch:refresh_wait(Silent, 100)),
+    Seen = io_lib:format("~0tp", [[
+        sys:get_state(bc_gitops_source_watch), sys:get_status(bc_gitops_source_watch),
+        ets:tab2list(bc_gitops_source_watch)
+    ]]),
+    ?assertEqual([], bct_canary:found(unicode:characters_to_binary(Seen), bct_canary:forms(Canary))),
     ok = gen_tcp:close(Listen).
 
 repo(Dir) ->

@@ -202,7 +202,7 @@ recovery_goal(_Verdict, _App, _Seq, _After) ->
 
 maybe_restored(#state{phase = restoring, outstanding = Outstanding} = State)
         when map_size(Outstanding) =:= 0 ->
-    begin_cycle([], State#state{phase = starting});
+    begin_cycle([], show(State#state{phase = starting}));
 maybe_restored(State) ->
     State.
 
@@ -239,7 +239,7 @@ handle_cast({settled, Name, Seq, Result}, State) ->
 handle_info({init, started}, #state{phase = booting} = State) ->
     {noreply, restore(State)};
 handle_info(restored, #state{phase = restoring} = State) ->
-    {noreply, begin_cycle([], State#state{phase = starting})};
+    {noreply, begin_cycle([], show(State#state{phase = starting}))};
 handle_info(tick, #state{cycle = undefined, stopping = undefined} = State) ->
     {noreply, begin_unless_stopping(State)};
 handle_info({source_moved, _Sources},

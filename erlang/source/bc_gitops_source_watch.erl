@@ -4,8 +4,8 @@
 %%% Reads (`wanted/2') come from ETS and never wait. Refreshes run side by side, at most ?LISTINGS at a
 %%% time. The process called `bc_gitops_reconciler', when there is one, is told
 %%% `{source_moved, [{Url, Ref}]}' when a commit that was known has changed. A full commit id is never
-%%% listed. What a failed listing leaves is what was known before. The table holds digests of urls, for
-%%% a url may carry a password.
+%%% listed. What a failed listing leaves is what was known before. A url may carry a password: table and
+%%% state hold digests of urls, and where the url itself is needed a fun that answers it.
 -module(bc_gitops_source_watch).
 -behaviour(gen_server).
 
@@ -22,16 +22,18 @@
 -record(state, {
     options :: options(),
     %% urls to list, in order, and the refs that are wanted of each
-    queue = queue:new() :: queue:queue(binary()),
-    refs = #{} :: #{binary() => ordsets:ordset(binary())},
+    queue = queue:new() :: queue:queue(digest()),
+    refs = #{} :: #{digest() => {url(), ordsets:ordset(binary())}},
     %% listings under way
-    running = #{} :: #{reference() => {binary(), [binary()]}},
+    running = #{} :: #{reference() => {digest(), url(), [binary()]}},
     %% callers that wait, with the urls they still wait for
     waiting = [] :: [waiter()],
     %% urls whose last listing failed: one log line for each failure that is new
-    failing = #{} :: #{binary() => atom()}
+    failing = #{} :: #{digest() => atom()}
 }).
--type waiter() :: {gen_server:from(), TimerOrRef :: reference(), Urls :: ordsets:ordset(binary()), Errors :: [term()]}.
+-type digest() :: binary().
+-type url() :: fun(() -> binary()).
+-type waiter() :: {gen_server:from(), TimerOrRef :: reference(), Urls :: ordsets:ordset(digest()), Errors :: [term()]}.
 
 -define(TABLE, ?MODULE).
 -define(LISTINGS, 4).
@@ -82,11 +84,11 @@ init(Options) ->
     {reply, ok, #state{}} | {noreply, #state{}}.
 handle_call({refresh, Sources, Timeout}, From, State) ->
     Listed = listed(Sources),
-    case lists:usort([Url || {Url, _} <- Listed]) of
+    case lists:usort([digest(Url) || {Url, _} <- Listed]) of
         [] ->
             {reply, ok, State};
-        Urls ->
-            Waiter = {From, timer(Timeout), Urls, []},
+        Digests ->
+            Waiter = {From, timer(Timeout), Digests, []},
             {noreply, next(enqueue(Listed, State#state{waiting = [Waiter | State#state.waiting]}))}
     end.
 
@@ -97,10 +99,10 @@ handle_cast({refresh, Sources}, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({bc_gitops_git, Ref, Result}, #state{running = Running} = State) ->
     case maps:take(Ref, Running) of
-        {{Url, Refs}, Rest} ->
-            State1 = log(Url, Result, State#state{running = Rest}),
-            _ = moved(store(Url, Refs, Result)),
-            {noreply, next(release(Url, Result, State1))};
+        {{Digest, Url, Refs}, Rest} ->
+            State1 = log(Digest, Result, State#state{running = Rest}),
+            _ = moved(store(Url(), Refs, Result)),
+            {noreply, next(release(Digest, Result, State1))};
         error ->
             {noreply, State}
     end;
@@ -141,14 +143,18 @@ enqueue(Sources, State) ->
 
 %% A url that is being listed may be wanted for another ref: it is listed once more after that.
 enqueue_one({Url, Ref}, #state{refs = Refs, queue = Queue, running = Running} = State) ->
+    Digest = digest(Url),
     case Refs of
-        #{Url := Wanted} ->
-            State#state{refs = Refs#{Url := ordsets:add_element(Ref, Wanted)}};
+        #{Digest := {Hidden, Wanted}} ->
+            State#state{refs = Refs#{Digest := {Hidden, ordsets:add_element(Ref, Wanted)}}};
         #{} ->
-            case lists:any(fun({Listing, Asked}) -> Listing =:= Url andalso lists:member(Ref, Asked) end,
-                           maps:values(Running)) of
-                true -> State;
-                false -> State#state{refs = Refs#{Url => [Ref]}, queue = queue:in(Url, Queue)}
+            IsAsked = fun({Listing, _, Asked}) -> Listing =:= Digest andalso lists:member(Ref, Asked) end,
+            case lists:any(IsAsked, maps:values(Running)) of
+                true ->
+                    State;
+                false ->
+                    Hidden = fun() -> Url end,
+                    State#state{refs = Refs#{Digest => {Hidden, [Ref]}}, queue = queue:in(Digest, Queue)}
             end
     end.
 
@@ -158,10 +164,10 @@ next(#state{queue = Queue, refs = Refs, running = Running} = State) ->
     case queue:out(Queue) of
         {empty, _} ->
             State;
-        {{value, Url}, Rest} ->
-            {Wanted, Refs1} = maps:take(Url, Refs),
-            Ref = list(Url, Wanted, State#state.options),
-            next(State#state{queue = Rest, refs = Refs1, running = Running#{Ref => {Url, Wanted}}})
+        {{value, Digest}, Rest} ->
+            {{Url, Wanted}, Refs1} = maps:take(Digest, Refs),
+            Ref = list(Url(), Wanted, State#state.options),
+            next(State#state{queue = Rest, refs = Refs1, running = Running#{Ref => {Digest, Url, Wanted}}})
     end.
 
 list(Url, Refs, Options) ->
@@ -171,15 +177,15 @@ list(Url, Refs, Options) ->
     Ref.
 
 %% Answers the callers for whom this was the last url.
-release(Url, Result, #state{waiting = Waiting, refs = Refs, running = Running} = State) ->
-    Again = is_map_key(Url, Refs) orelse lists:keymember(Url, 1, maps:values(Running)),
-    State#state{waiting = lists:flatmap(fun(Waiter) -> released(Waiter, Url, Again, Result) end, Waiting)}.
+release(Digest, Result, #state{waiting = Waiting, refs = Refs, running = Running} = State) ->
+    Again = is_map_key(Digest, Refs) orelse lists:keymember(Digest, 1, maps:values(Running)),
+    State#state{waiting = lists:flatmap(fun(Waiter) -> released(Waiter, Digest, Again, Result) end, Waiting)}.
 
-released(Waiter, _Url, true, _Result) ->
+released(Waiter, _Digest, true, _Result) ->
     [Waiter];
-released({From, Timer, Urls, Errors}, Url, false, Result) ->
-    Errors1 = case lists:member(Url, Urls) of true -> errors(Result) ++ Errors; false -> Errors end,
-    case {ordsets:del_element(Url, Urls), Errors1} of
+released({From, Timer, Digests, Errors}, Digest, false, Result) ->
+    Errors1 = case lists:member(Digest, Digests) of true -> errors(Result) ++ Errors; false -> Errors end,
+    case {ordsets:del_element(Digest, Digests), Errors1} of
         {[], []} -> reply(From, Timer, ok);
         {[], _} -> reply(From, Timer, {error, Errors1});
         {Rest, _} -> [{From, Timer, Rest, Errors1}]
@@ -232,6 +238,9 @@ cached(Key) ->
 key(Url, Ref) ->
     erlang:md5([Url, 0, Ref]).
 
+digest(Url) ->
+    key(Url, <<>>).
+
 moved([]) ->
     ok;
 moved(Sources) ->
@@ -252,15 +261,13 @@ is_commit(_) ->
 
 %%% One line when a remote starts failing, one when it is back
 
-log(Url, {ok, _}, #state{failing = Failing} = State) ->
-    Key = key(Url, <<>>),
+log(Key, {ok, _}, #state{failing = Failing} = State) ->
     case is_map_key(Key, Failing) of
         true -> logger:notice("bc_gitops: a source's repository can be listed again");
         false -> ok
     end,
     State#state{failing = maps:remove(Key, Failing)};
-log(Url, {error, {Kind, Details}}, #state{failing = Failing} = State) ->
-    Key = key(Url, <<>>),
+log(Key, {error, {Kind, Details}}, #state{failing = Failing} = State) ->
     case Failing of
         #{Key := Kind} -> ok;
         #{} ->
