@@ -62,7 +62,9 @@ reasons_of_the_runtime() ->
         {{protected_application, #{app => a, reason => started_by_host, wanted => <<"1">>}}, quarantine, quarantine,
             ["started by the host"]},
         {{dependency_conflict, #{app => a, dependency => d, wanted => <<"2">>, present => <<"1">>, path => <<"/p">>,
-                                 used_by => [b]}}, quarantine, quarantine, ["a brings d 2", "used by b", "isolation vm"]},
+                                 used_by => [b]}}, retry, retry, ["a brings d 2", "used by b", "isolation vm"]},
+        {{dependency_conflict, #{app => a, dependency => d, wanted => <<"2">>, present => <<"1">>, path => <<"/p">>,
+                                 used_by => host}}, quarantine, quarantine, ["a brings d 2", "the host's"]},
         {{module_conflict, #{app => a, modules => [{m, "/usr/lib/x"}]}}, quarantine, quarantine,
             ["a ", "m in /usr/lib/x", "rename"]},
         {{version_mismatch, #{spec => <<"1">>, app => <<"2">>}}, quarantine, quarantine, ["1", "2", "the same"]}

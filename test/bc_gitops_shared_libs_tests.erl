@@ -30,6 +30,16 @@ shared_test() ->
     ?assertMatch({error, {dependency_conflict, #{dependency := rt_dep, used_by := [rt_other]}}},
                  plan(rt_app, [D2, A1], Table)).
 
+%% What is managed itself is as its own spec says, for itself and for those that bring it too.
+managed_itself_test() ->
+    [D1, D2, A1, A2] = [lib(N, V) || N <- [rt_dep, rt_app], V <- [<<"1">>, <<"2">>]],
+    Table = #{rt_dep => held(D1, [rt_app, rt_dep]), rt_app => held(A1, [rt_app])},
+    ?assertMatch({ok, #{old := [D1], new := [D2]}}, plan(rt_dep, [D2], Table)),
+    ?assertMatch({ok, #{keep := [D1], old := [A1], new := [A2]}}, plan(rt_app, [D2, A2], Table)),
+    %% also when another one brought it first
+    Brought = #{rt_dep => held(D1, [rt_app]), rt_app => held(A1, [rt_app])},
+    ?assertMatch({ok, #{old := [D1], new := [D2]}}, plan(rt_dep, [D2], Brought)).
+
 %% Code of one version that differs is another library.
 same_version_different_code_test() ->
     D1 = lib(rt_dep, <<"1">>),

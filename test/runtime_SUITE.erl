@@ -22,7 +22,7 @@ groups() ->
                         dependency_conflict_is_named, dependency_changes_with_the_app,
                         dependency_change_is_undone, dependency_no_longer_needed_goes, module_moves_from_dependency_to_app,
                         unstarted_dependency_is_only_loaded, otp_application_is_started_and_stays,
-                        managed_app_is_dependency_of_another]},
+                        managed_app_is_dependency_of_another, its_own_spec_decides]},
         {host, [starts_from_the_hosts_path, host_has_another_version, host_has_the_module,
                 host_has_the_dependency, host_has_another_dependency, started_by_the_host,
                 configuration_of_the_host_comes_back]},
@@ -447,6 +447,31 @@ managed_app_is_dependency_of_another(Config) ->
     undefined = application:get_env(rt_dep, size),
     ok = bc_gitops_runtime_default:remove(rt_user),
     false = bc_gitops_app_control:is_running(rt_dep).
+
+%% Whatever version of it another one brought.
+its_own_spec_decides(Config) ->
+    [One, Two] = [app(Config, rt_dep, Vsn, #{}) || Vsn <- ["1.0.0", "2.0.0"]],
+    Bad = app(Config, rt_dep, "3.0.0", #{callbacks => #{start => "start(_, _) -> error(no)."}}),
+    Version = fun() -> {apply(rt_dep, version, []), bc_gitops_app_control:is_up(rt_dep)} end,
+    [DepLib] = maps:get(libs, One),
+    User = app(Config, rt_user, "1.0.0", #{app => [{applications, [kernel, stdlib, rt_dep]}], libs => [DepLib]}),
+    {ok, #app_state{pid = Pid}} = deploy(User),
+    %% what the other one brought is back when its own does not start
+    {error, {start_failed, _}} = deploy(Bad),
+    ?assertEqual({{"1.0.0", true}, none}, {Version(), bct_runtime:state(rt_dep)}),
+    {ok, #app_state{version = <<"2.0.0">>}} = deploy(Two),
+    ?assertEqual({"2.0.0", true}, Version()),
+    {error, {rolled_back, #{running := <<"2.0.0">>}}} = upgrade(Bad),
+    ?assertEqual({"2.0.0", true}, Version()),
+    ?assert(is_process_alive(Pid)),
+    %% the other one is changed beside it, and keeps it when its own spec goes
+    {ok, #app_state{status = running}} = upgrade(app(Config, rt_user, "1.1.0", #{
+        app => [{applications, [kernel, stdlib, rt_dep]}], libs => [DepLib]})),
+    ?assertEqual({"2.0.0", true}, Version()),
+    ok = bc_gitops_runtime_default:remove(rt_dep),
+    ?assertEqual({"2.0.0", true}, Version()),
+    ok = bc_gitops_runtime_default:remove(rt_user),
+    ?assertEqual(#{}, bc_gitops_runtime_table:libs()).
 
 %%% host
 

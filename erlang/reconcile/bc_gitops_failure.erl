@@ -31,9 +31,12 @@
 
 %% @doc What happens after a failure of try number Attempt. `start' is a deployment by a module that
 %% cannot prepare, of an app that did not run: it took nothing away, so it is judged like a preparation.
-%% A damaged build is found before anything is stopped, and made anew once.
+%% A damaged build is found before anything is stopped, and made anew once. A conflict with other managed
+%% apps is found before that too, and passes when they change.
 -spec class(phase(), Reason :: term(), Attempt :: non_neg_integer()) -> class().
 class(Phase, _Reason, _Attempt) when Phase =:= restore; Phase =:= remove ->
+    retry;
+class(_Phase, {dependency_conflict, #{used_by := [_ | _]}}, _Attempt) ->
     retry;
 class(Phase, Reason, Attempt) ->
     Kind = kind(Reason),
@@ -113,9 +116,9 @@ describe({protected_application, #{app := App, reason := Why}}) ->
     text("~ts ~ts, and such an application is never managed; take it out of the repository, or give yours "
          "another name", [value(App), protected(Why)]);
 describe({dependency_conflict, #{app := App, dependency := Name, wanted := Wanted, present := Present} = Details}) ->
-    text("~ts brings ~ts ~ts, and ~ts is here with other code~ts; bring both to the same version, or give ~ts "
-         "the isolation vm",
-         [value(App), value(Name), value(Wanted), value(Present), users(Details), value(App)]);
+    text("~ts brings ~ts ~ts, and ~ts is here with other code~ts; bring both to the same version, give ~ts a "
+         "spec of its own, which then decides, or give ~ts the isolation vm",
+         [value(App), value(Name), value(Wanted), value(Present), users(Details), value(Name), value(App)]);
 describe({module_conflict, #{app := App, modules := Modules}}) when is_list(Modules) ->
     text("~ts has modules whose names are taken (~ts); rename them, or give it the isolation vm",
          [value(App), pairs(" in ", Modules)]);

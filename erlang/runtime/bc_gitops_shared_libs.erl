@@ -1,6 +1,10 @@
 %%% @doc Decides what becomes of each library of a build: the host has it, another application
 %%% brought it already, it is new, it replaces an older one, or it conflicts. Decides only; changes
 %%% nothing.
+%%%
+%%% An application that is managed itself is as its own spec says, whatever others bring of it: so
+%%% the applications of an umbrella can be upgraded, and a dependency that two applications share
+%%% can be, once it has a spec of its own. Those that need it are not restarted.
 -module(bc_gitops_shared_libs).
 
 -export([plan/3, release/3, claim/2]).
@@ -54,7 +58,7 @@ place(App, #{name := Name} = Lib, Table) ->
                     {error, {dependency_busy, #{app => App, dependency => Name,
                                                 process => maps:get(switching, Entry)}}};
                 false ->
-                    with_stale(Entry, place_held(App, Lib, Held, Owners -- [App]))
+                    with_stale(Entry, place_held(App, Lib, Held, Owners))
             end;
         _ when Name =:= App ->
             [{new, Lib}];
@@ -68,13 +72,18 @@ is_switching(#{switching := Pid}) -> Pid =/= self() andalso is_process_alive(Pid
 with_stale(#{next := Next}, Places) when is_list(Places), Next =/= none -> [{stale, Next} | Places];
 with_stale(_Entry, Places) -> Places.
 
-place_held(App, #{name := App} = Lib, Held, []) ->
+place_held(App, #{name := App} = Lib, Held, [App]) ->
     [{old, Held}, {new, Lib}];
-place_held(App, Lib, Held, Others) ->
-    case {same(Lib, Held), Others} of
+place_held(App, #{name := Name} = Lib, Held, Owners) ->
+    case {same(Lib, Held), Owners} of
         {true, _} -> [{keep, Held}];
-        {false, []} -> [{old, Held}, {new, Lib}];
-        {false, _} -> conflict(App, Lib, Held, #{used_by => Others})
+        {false, [App]} -> [{old, Held}, {new, Lib}];
+        {false, _} when Name =:= App -> [{old, Held}, {new, Lib}];
+        {false, _} ->
+            case lists:member(Name, Owners) of
+                true -> [{keep, Held}];
+                false -> conflict(App, Lib, Held, #{used_by => Owners -- [App]})
+            end
     end.
 
 place_new(App, #{name := Name, modules := Modules} = Lib) ->
@@ -136,7 +145,8 @@ release(App, Libs, Table) ->
                 #{Name := #{owners := [App], lib := Held} = Entry} ->
                     {Changes#{Name => Entry#{switching := self()}}, [Held | Unused]};
                 #{Name := #{owners := Owners} = Entry} ->
-                    {Changes#{Name => Entry#{owners := lists:delete(App, Owners)}}, Unused};
+                    Left = unclaimed(Entry),
+                    {Changes#{Name => Left#{owners := lists:delete(App, Owners)}}, Unused};
                 _ ->
                     {Changes, Unused}
             end
@@ -144,3 +154,9 @@ release(App, Libs, Table) ->
         {#{}, []},
         Libs
     ).
+
+%% What others hold and this process was about to replace is as it was.
+unclaimed(#{switching := Pid} = Entry) when Pid =:= self() ->
+    Entry#{switching := none, next := none};
+unclaimed(Entry) ->
+    Entry.

@@ -85,7 +85,18 @@ check_protected(#{app := App, build := #{version := Version}, running := Running
     end.
 
 plan(#{app := App, build := #{libs := Libs}, table := Table} = Switch) ->
-    with(plan, bc_gitops_shared_libs:plan(App, Libs, Table), Switch).
+    Plan = bc_gitops_shared_libs:plan(App, Libs, Table),
+    ok = say_what_gives_way(App, Libs, Plan),
+    with(plan, Plan, Switch).
+
+say_what_gives_way(App, Libs, {ok, #{keep := Keep}}) ->
+    [?LOG_NOTICE("~p brings ~p ~ts and runs with ~ts, as the spec of ~p says",
+                 [App, Name, Brought, Kept, Name], #{application => bc_gitops, app => App})
+     || #{name := Name, version := Brought} <- Libs, #{name := N, version := Kept} <- Keep,
+        N =:= Name, Kept =/= Brought],
+    ok;
+say_what_gives_way(_App, _Libs, {error, _}) ->
+    ok.
 
 read_descriptions(#{plan := #{host := Host, keep := Keep, add := Add, new := New}} = Switch) ->
     with(descriptions, bc_gitops_side:descriptions(Host ++ Keep ++ Add ++ New), Switch).
@@ -183,7 +194,14 @@ with_stale(#{libs := Libs} = Old, #{plan := #{stale := Stale}}) ->
     Old#{libs := Stale ++ Libs}.
 
 was_up(#{app := App, previous := {ok, _}}) -> bc_gitops_app_control:is_up(App);
-was_up(_Switch) -> false.
+was_up(#{app := App, table := Table}) ->
+    is_brought_by_others(App, Table) andalso bc_gitops_app_control:is_up(App).
+
+is_brought_by_others(App, Table) ->
+    case Table of
+        #{App := #{owners := Owners}} -> Owners -- [App] =/= [];
+        #{} -> false
+    end.
 
 complete(#{app := App, spec := Spec, build := Build} = Switch, Envs, Began) ->
     #{base := Base, by_hand := ByHand} = Envs,
@@ -261,7 +279,7 @@ undone(ok, true, #{app := App, previous := {ok, Entry}}, Reason, Gap) ->
                    started_at := calendar:universal_time()},
     ok = bc_gitops_runtime_table:put(App, Again, #{}),
     {rolled_back, #{running => Running, reason => Reason, gap_ms => Gap}};
-undone(ok, false, _Switch, Reason, _Gap) ->
+undone(ok, _WasUp, _Switch, Reason, _Gap) ->
     Reason;
 undone({error, RollbackReason}, _WasUp, _Switch, Reason, Gap) ->
     {rollback_failed, #{reason => Reason, rollback_reason => RollbackReason, gap_ms => Gap}}.
