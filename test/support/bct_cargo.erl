@@ -2,12 +2,13 @@
 -module(bct_cargo).
 -export([example/1]).
 
-%% @doc Builds an example of the core crate and answers its path.
+%% @doc Builds an example of the core crate and answers its path. Features are those of the whole
+%% workspace, so that what `cargo test' built serves.
 example(Name) ->
     Root = root(filename:dirname(filename:absname(code:which(?MODULE)))),
     Port = open_port({spawn_executable, os:find_executable("cargo")}, [
         exit_status, stderr_to_stdout, binary, {cd, Root},
-        {args, ["build", "--locked", "--quiet", "--package", "bc_gitops_core", "--example", Name]}
+        {args, ["build", "--locked", "--quiet", "--workspace", "--example", Name]}
     ]),
     ok = wait(Port, <<>>),
     filename:join([os:getenv("CARGO_TARGET_DIR", filename:join(Root, "target")), "debug", "examples", Name]).
