@@ -26,7 +26,7 @@ rooms() ->
 placed() ->
     #{
         "" => [bc_gitops, bc_gitops_app, bc_gitops_sup, bc_gitops_config, bc_gitops_native,
-               bc_gitops_library, bc_gitops_identicon],
+               bc_gitops_identicon],
         "reconcile" => [bc_gitops_reconciler, bc_gitops_cycle, bc_gitops_managed_app,
                         bc_gitops_managed_sup, bc_gitops_state, bc_gitops_registry],
         "source" => [bc_gitops_git, bc_gitops_parser, bc_gitops_source_watch],
@@ -44,7 +44,6 @@ room_of_file(File) ->
     case {filename:dirname(File), filename:basename(File, ".erl")} of
         {".", "bc_gitops_config"} -> config;
         {".", "bc_gitops_native"} -> native;
-        {".", "bc_gitops_library"} -> native;
         {".", "bc_gitops_identicon"} -> identicon;
         {".", _} -> api;
         {Folder, _} -> list_to_atom(Folder)
