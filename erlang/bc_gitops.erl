@@ -172,8 +172,9 @@ stop_reconciler() ->
 -spec format_error(term()) -> binary().
 format_error({actions_failed, Failures}) ->
     Lines = [
-        io_lib:format("~ts of ~ts: ~ts", [Action, App, bc_gitops_failure:describe(Reason)])
-     || #{app := App, action := Action, reason := Reason} <- Failures
+        io_lib:format("~ts of ~ts~ts: ~ts",
+                      [Action, App, at_commit(Failure), bc_gitops_failure:describe(Reason)])
+     || #{app := App, action := Action, reason := Reason} = Failure <- Failures
     ],
     unicode:characters_to_binary(lists:join("\n", Lines));
 format_error({bad_config, _} = Reason) ->
@@ -187,3 +188,6 @@ format_error({called_from_managed_app, App}) ->
         io_lib:format("~ts is managed itself: a process of its own would wait for itself", [App]));
 format_error(Reason) ->
     bc_gitops_failure:describe(Reason).
+
+at_commit(#{commit := <<Short:7/binary, _/binary>>}) -> [" (commit ", Short, ")"];
+at_commit(_Failure) -> "".

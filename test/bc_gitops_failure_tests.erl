@@ -87,6 +87,20 @@ what_the_runtime_refuses_is_one_sentence_test_() ->
      || {Reason, _, _, Parts} <- reasons_of_the_runtime()
     ].
 
+what_does_not_start_is_one_sentence_test() ->
+    Failed = {start_failed, #{app => a, reason => {bad_return, {a_app, no}}}},
+    Hung = {start_timeout, #{app => a, timeout => 60000}},
+    [?assertEqual([], [Part || Part <- Parts, string:find(Said, Part) =:= nomatch])
+     || {Reason, Parts} <- [{Failed, ["a does not start", "a_app", "push"]}, {Hung, ["a did not", "60000 ms"]}],
+        Said <- [bc_gitops_failure:describe({rolled_back, #{reason => Reason}})]].
+
+which_app_and_which_commit_test() ->
+    Failure = #{app => a, action => upgrade, reason => {start_timeout, #{app => a, timeout => 1}},
+                commit => <<"0123456789abcdef0123456789abcdef01234567">>},
+    Said = bc_gitops:format_error({actions_failed, [Failure, Failure#{commit := undefined}]}),
+    ?assertMatch([<<"upgrade of a (commit 0123456): ", _/binary>>, <<"upgrade of a: ", _/binary>>],
+                 string:split(Said, "\n", all)).
+
 %% A user's runtime module may use these names for shapes of its own.
 other_shapes_are_said_as_well_test_() ->
     Shapes = [

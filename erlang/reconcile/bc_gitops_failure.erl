@@ -122,6 +122,12 @@ describe({dependency_conflict, #{app := App, dependency := Name, wanted := Wante
 describe({module_conflict, #{app := App, modules := Modules}}) when is_list(Modules) ->
     text("~ts has modules whose names are taken (~ts); rename them, or give it the isolation vm",
          [value(App), pairs(" in ", Modules)]);
+describe({start_failed, #{app := App, reason := Reason}}) ->
+    text("~ts does not start (~ts); mend its start, or what it needs, and push",
+         [value(App), term(Reason)]);
+describe({start_timeout, #{app := App, timeout := Timeout}}) ->
+    text("~ts did not start within ~ts ms and was ended; mend its start, or set start_timeout higher",
+         [value(App), value(Timeout)]);
 describe({version_mismatch, #{spec := Spec, app := Version}}) ->
     text("the spec says version ~ts, and the .app file of what was built says ~ts; make them the same",
          [value(Spec), value(Version)]);
