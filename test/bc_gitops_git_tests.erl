@@ -89,15 +89,6 @@ bad_requests_raise_test() ->
     ?assertError(badarg, bc_gitops_git:request(#{op => follow}, 1000)),
     ?assertError(badarg, bc_gitops_git:request(#{op => list, url => 42}, 1000)).
 
-starting_a_job_holds_no_scheduler_test() ->
-    Request = #{op => list, url => <<"/nonexistent">>, timeout => 5000, auth => #{allow_local => true}},
-    Times = [begin
-        Ref = make_ref(),
-        {Time, {ok, _}} = timer:tc(bc_gitops_native, git_start, [Request, self(), Ref]),
-        receive {bc_gitops_git, Ref, _} -> Time end
-    end || _ <- lists:seq(1, 200)],
-    ?assert(lists:nth(190, lists:sort(Times)) < 1000).
-
 with_repo(Fun) ->
     bct_dir:with("git-tests", fun(Dir) ->
         Repo = bct_repo:init(filename:join(Dir, "repo")),

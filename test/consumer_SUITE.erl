@@ -3,13 +3,14 @@
 %%% and upgrade the dependency. A machine on which it cannot be built says what to install.
 -module(consumer_SUITE).
 -include_lib("stdlib/include/assert.hrl").
+-include_lib("kernel/include/file.hrl").
 
 -export([all/0, groups/0, suite/0]).
 -export([init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2]).
 -export([starts_from_its_own_configuration/1, release_runs_what_is_in_the_store/1,
          upgrade_rebuilds_the_library/1]).
 -export([missing_cargo/1, missing_c_compiler/1, missing_openssl_headers/1, missing_pkg_config/1,
-         old_rust/1, broken_build_is_shown/1, missing_cargo_for_mix/1, nothing_to_do_is_fast/1]).
+         old_rust/1, broken_build_is_shown/1, missing_cargo_for_mix/1, nothing_to_do_touches_nothing/1]).
 
 -define(BUILD_TOOLS, ["rebar3", "mix", "elixir", "elixirc", "iex", "erl", "erlc", "escript", "make",
                       "git", "gcc", "cc", "cargo", "rustc"]).
@@ -27,7 +28,7 @@ groups() ->
         {rebar3, [sequence], Life},
         {mix, [sequence], Life},
         {build, [], [missing_cargo, missing_c_compiler, missing_openssl_headers, missing_pkg_config,
-                     old_rust, broken_build_is_shown, missing_cargo_for_mix, nothing_to_do_is_fast]}
+                     old_rust, broken_build_is_shown, missing_cargo_for_mix, nothing_to_do_touches_nothing]}
     ].
 
 init_per_suite(Config) ->
@@ -130,17 +131,20 @@ missing_cargo_for_mix(Config) ->
     ?assertNotEqual(0, Status),
     says(Said, ["cargo is missing", "https://rustup.rs"]).
 
-%% The hook runs at every compile, so it must cost next to nothing; it does not touch what is there.
-nothing_to_do_is_fast(Config) ->
+%% The hook runs at every compile: it does not touch what is there.
+nothing_to_do_touches_nothing(Config) ->
     Library = library(Config),
     {0, _} = bct_consumer:run(Library, "sh", ["native/build.sh"]),
     Files = [filename:join([Library, "priv", Name])
              || Name <- ["bc_gitops_nif.so", "bc_gitops_runner"]],
-    Before = [file:read_file_info(File) || File <- Files],
-    Build = fun() -> {0, <<>>} = bct_consumer:run(Library, "sh", ["native/build.sh"]) end,
-    Times = [element(1, timer:tc(Build)) || _ <- [1, 2, 3]],
-    ?assertEqual(Before, [file:read_file_info(File) || File <- Files]),
-    ?assert(lists:min(Times) < 2000000, Times).
+    Before = [written(File) || File <- Files],
+    {0, <<>>} = bct_consumer:run(Library, "sh", ["native/build.sh"]),
+    ?assertEqual(Before, [written(File) || File <- Files]).
+
+%% A file that was written again has another inode, since build.sh renames into place.
+written(File) ->
+    {ok, #file_info{inode = Inode, mtime = Time, size = Size}} = file:read_file_info(File),
+    {Inode, Time, Size}.
 
 %% A project that was never compiled is compiled with these programs missing or replaced.
 refused(Config, Missing, Scripts) ->

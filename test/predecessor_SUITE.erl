@@ -179,7 +179,7 @@ status_is_never_busy_while_a_build_runs(Config) ->
     ok = bct_gitops:wait_state(bcp_nine, preparing),
     Times = [element(1, timer:tc(fun() -> {ok, #{status := out_of_sync}} = bc_gitops:status() end)) || _ <- lists:seq(1, 500)],
     ct:log("status/0 during a build: median ~b us, slowest ~b us", [lists:nth(250, lists:sort(Times)), lists:max(Times)]),
-    ?assert(lists:nth(250, lists:sort(Times)) < 1000),
+    ?assert(lists:max(Times) < 1000000),
     ?assertMatch({ok, _}, bc_gitops:get_current_state()),
     %% ends the build, its processes with it, and whoever waited
     ok = bc_gitops:stop_reconciler(),
