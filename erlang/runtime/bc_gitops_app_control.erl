@@ -200,18 +200,24 @@ kill_blocker(App) ->
                  #{application => bc_gitops, app => App}),
     kill(master(App)).
 
-%% An application's processes are those whose group leader is its master. The master itself would
-%% kill them in the same way at the end of an orderly stop.
+%% An application's processes are those whose group leader is its master. They go before it: the
+%% master sees that, and tells the controller what became of a start that was under way. From OTP 26 on
+%% nobody else does, and the caller of a start whose master is killed waits for ever.
 kill(undefined) ->
     ok;
 kill(Master) ->
     Ref = monitor(process, Master),
-    exit(Master, kill),
-    receive {'DOWN', Ref, process, Master, _} -> ok end,
+    kill_group(Master, erlang:monotonic_time(millisecond) + ?KILL_TIMEOUT),
+    receive
+        {'DOWN', Ref, process, Master, _} -> ok
+    after ?KILL_TIMEOUT ->
+        exit(Master, kill),
+        receive {'DOWN', Ref, process, Master, _} -> ok end
+    end,
     kill_group(Master, erlang:monotonic_time(millisecond) + ?KILL_TIMEOUT).
 
 kill_group(Master, Until) ->
-    Members = [Pid || Pid <- processes(),
+    Members = [Pid || Pid <- processes(), Pid =/= Master,
                       process_info(Pid, group_leader) =:= {group_leader, Master}],
     lists:foreach(fun(Pid) -> exit(Pid, kill) end, Members),
     case Members =:= [] orelse erlang:monotonic_time(millisecond) > Until of
