@@ -90,11 +90,16 @@ plan(#{app := App, build := #{libs := Libs}, table := Table} = Switch) ->
     with(plan, Plan, Switch).
 
 say_what_gives_way(App, Libs, {ok, #{keep := Keep}}) ->
-    [?LOG_NOTICE("~p brings ~p ~ts and runs with ~ts, as the spec of ~p says",
-                 [App, Name, Brought, Kept, Name], #{application => bc_gitops, app => App})
-     || #{name := Name, version := Brought} <- Libs, #{name := N, version := Kept} <- Keep,
-        N =:= Name, Kept =/= Brought],
-    ok;
+    Gives = [{Name, Brought, Kept} || #{name := Name, version := Brought} <- Libs,
+                                      #{name := N, version := Kept} <- Keep,
+                                      N =:= Name, Kept =/= Brought],
+    lists:foreach(
+        fun({Name, Brought, Kept}) ->
+            ?LOG_NOTICE("~p brings ~p ~ts and runs with ~ts, as the spec of ~p says",
+                        [App, Name, Brought, Kept, Name], #{application => bc_gitops, app => App})
+        end,
+        Gives
+    );
 say_what_gives_way(_App, _Libs, {error, _}) ->
     ok.
 
