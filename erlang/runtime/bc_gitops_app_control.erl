@@ -84,6 +84,20 @@ stop(App, Timeout) ->
 stop_master(undefined, _Timeout) ->
     not_running;
 stop_master(Master, Timeout) ->
+    case is_starting(Master) of
+        true ->
+            kill(Master),
+            killed;
+        false ->
+            ask_to_stop(Master, Timeout)
+    end.
+
+%% A master that is stopped while its application starts ends without a word to the controller, from
+%% OTP 26 on, and the start stays under way there.
+is_starting(Master) ->
+    process_info(Master, current_function) =:= {current_function, {application_master, init_loop, 4}}.
+
+ask_to_stop(Master, Timeout) ->
     Stopper = ask(fun() -> application_master:stop(Master) end),
     case answer(Stopper, Timeout) of
         timeout ->
