@@ -72,7 +72,7 @@ release_runs_what_is_in_the_store(Config) ->
     ok = filelib:ensure_path(Unpacked),
     {0, _} = bct_consumer:run(Unpacked, "tar", ["-xzf", release(tool(Config), project(Config))]),
     Shop = bct_consumer:start(Unpacked, foreground(tool(Config), Unpacked), [
-        {"PATH", proplists:get_value(no_tools, Config)}
+        {"PATH", proplists:get_value(no_tools, Config)} | distribution(tool(Config))
     ]),
     _ = bct_consumer:await(Shop, ?RUNS),
     %% the till goes on, and what cannot be built says what it misses
@@ -80,7 +80,8 @@ release_runs_what_is_in_the_store(Config) ->
                         spec(tool(Config), proplists:get_value(group_dir, Config), "cart")),
     [Error] = bct_consumer:await(Shop, "^shop: cart 1\\.0\\.0 failed, error: (.*)$"),
     says(Error, ["tool_missing", atom_to_list(tool(Config))]),
-    stopped(Shop).
+    stopped(Shop),
+    no_port_mapper(tool(Config), Unpacked).
 
 %% A new commit of the dependency with another library: the project gets both sides of it.
 upgrade_rebuilds_the_library(Config) ->
@@ -194,6 +195,23 @@ release(mix, Project) ->
     Archive = filename:join(Project, "shop.tar.gz"),
     succeeds(filename:join(Project, "_build/prod/rel/shop"), "tar", ["-czf", Archive, "."]),
     Archive.
+
+%% A release is a distributed node unless told otherwise (mix), or anyway (rebar3): then with a port
+%% mapper of its own, which is ended afterwards.
+distribution(rebar3) ->
+    {ok, Listener} = gen_tcp:listen(0, [{ip, loopback}]),
+    {ok, Port} = inet:port(Listener),
+    ok = gen_tcp:close(Listener),
+    put(port_mapper, {"ERL_EPMD_PORT", integer_to_list(Port)}),
+    [get(port_mapper)];
+distribution(mix) ->
+    [{"RELEASE_DISTRIBUTION", "none"}].
+
+no_port_mapper(rebar3, Unpacked) ->
+    [Program] = filelib:wildcard(filename:join(Unpacked, "erts-*/bin/epmd")),
+    {0, _} = bct_consumer:run(Unpacked, Program, ["-kill"], [erase(port_mapper)]);
+no_port_mapper(mix, _Unpacked) ->
+    ok.
 
 foreground(rebar3, Dir) -> [filename:join(Dir, "bin/shop"), "foreground"];
 foreground(mix, Dir) -> [filename:join(Dir, "bin/shop"), "start"].
