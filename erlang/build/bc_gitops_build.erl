@@ -11,7 +11,7 @@
 -type job() :: #{
     name := atom(),
     source := #source_spec{},
-    commit := {ok, binary()} | unknown,
+    known := bc_gitops_source:known(),
     version := binary() | undefined,
     options := #{timeout := pos_integer(), _ => _},
     workspace := binary(),
@@ -54,22 +54,24 @@ closing_line({ok, #{key := Key}}, Duration) ->
 closing_line({error, {Kind, _}}, Duration) ->
     io_lib:format("== failed after ~b ms: ~s~n", [Duration, Kind]).
 
-fetch(#{name := Name, source := Source, commit := Known, dir := Dir, options := Options} = Job) ->
-    Wanted = case Known of
-        {ok, Id} -> Id;
-        unknown -> Source#source_spec.ref
-    end,
-    write(Job, "== fetching ~ts~n", [Wanted]),
+fetch(#{name := Name, source := Source, known := Known, dir := Dir, options := Options} = Job) ->
+    write(Job, "== fetching ~ts~n", [wanted(Known, Source)]),
     Timed = Options#{timeout => left(Job)},
-    case bc_gitops_fetch:checkout(Name, Source, Known, unicode:characters_to_binary(Dir), Timed) of
-        {ok, Commit} ->
+    case bc_gitops_source:fetch(Name, Source, Known, unicode:characters_to_binary(Dir), Timed) of
+        {ok, Fetched} ->
             %% A committed output directory is not output of this build.
             ok = bc_gitops_tree:remove(filename:join(Dir, "_build")),
-            {ok, Job#{revision => Commit}};
+            {ok, maps:merge(Job, maps:with([revision, tool, lock], Fetched))};
         {error, _} = Error ->
             Error
     end.
 
+wanted({ok, #{revision := Revision}}, _Source) -> Revision;
+wanted(unknown, #source_spec{ref = Ref}) when is_binary(Ref) -> Ref;
+wanted(unknown, #source_spec{url = Url}) -> bc_gitops_config:public_url(Url).
+
+detect(#{tool := Tool} = Job) ->
+    {ok, Job#{tool => bc_gitops_build_tool:module(Tool)}};
 detect(#{dir := Dir, name := Name} = Job) ->
     case bc_gitops_build_tool:detect(Dir) of
         {ok, Tool} -> {ok, Job#{tool => Tool}};
@@ -139,7 +141,7 @@ run_phases([Phase | Rest], Steps, #{name := Name, tool := Tool} = Job) ->
     Run = fun() -> run_commands(Mine, Job) end,
     Result = case Mine of
         [] -> ok;
-        _ -> bc_gitops_build_event:span(Phase, Metadata, Run)
+        _ -> bc_gitops_span:run(Phase, Metadata, Run)
     end,
     case Result of
         ok -> run_phases(Rest, Steps, Job);

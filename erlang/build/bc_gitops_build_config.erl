@@ -2,7 +2,7 @@
 -module(bc_gitops_build_config).
 
 -export([workspace_path/0, build_timeout/0, build_jobs/0, builds_kept/0, memory/0]).
--export([passed_variables/0, git_request/1]).
+-export([passed_variables/0]).
 
 %% What a package client needs to reach its registry and says no secret.
 -define(PASSED, ["HEX_CDN", "HEX_MIRROR", "HEX_CACERTS_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"]).
@@ -39,14 +39,6 @@ passed_variables() ->
         undefined -> ?PASSED;
         Names -> ?PASSED ++ [unicode:characters_to_list(Name) || Name <- Names]
     end.
-
-%% @doc What a request to the git library says of access: credentials, limits and which places code
-%% may come from. `allow_local' in the options decides for this one call.
--spec git_request(#{allow_local => boolean(), _ => _}) ->
-    #{timeout := pos_integer(), auth := map()}.
-git_request(Options) ->
-    Auth = bc_gitops_git:auth(bc_gitops_config:current()),
-    #{timeout => setting(git_timeout), auth => maps:merge(Auth, maps:with([allow_local], Options))}.
 
 setting(Key) ->
     maps:get(Key, bc_gitops_config:current()).

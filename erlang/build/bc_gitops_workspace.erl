@@ -184,7 +184,7 @@ check_name(Name) ->
     {error, {bad_name, #{name => Name, message => <<"an application's name is an atom">>}}}.
 
 resolve(Name, Source, Options) ->
-    case bc_gitops_fetch:resolve(Source, Options) of
+    case bc_gitops_source:resolve(Source, Options) of
         {error, _} = Error -> Error;
         Known -> find_or_build(Name, Source, Known, Options)
     end.
@@ -194,7 +194,7 @@ find_or_build(Name, Source, Known, Options) ->
         {ok, Build} -> remember(Name, Source, Build);
         {error, not_found} ->
             What = case Known of
-                {ok, Commit} -> Commit;
+                {ok, #{revision := Revision}} -> Revision;
                 unknown -> Source
             end,
             bc_gitops_workspace_server:with({source, {Name, What}}, fun() ->
@@ -217,7 +217,7 @@ build_alone(Name, Source, Known, Options) ->
 build(Name, #source_spec{ref = Ref} = Source, Known, Options, Scratch) ->
     Title = io_lib:format("== ~s ~ts", [Name, case Ref of undefined -> <<>>; _ -> Ref end]),
     Job = #{
-        name => Name, source => Source, commit => Known,
+        name => Name, source => Source, known => Known,
         version => maps:get(version, Options, undefined),
         options => Options, workspace => bc_gitops_workspace_server:root(), scratch => Scratch,
         log => bc_gitops_build_log:open(Name, unicode:characters_to_binary(Title))
@@ -233,9 +233,9 @@ build(Name, #source_spec{ref = Ref} = Source, Known, Options, Scratch) ->
 
 stored(_Name, unknown, _Options) ->
     {error, not_found};
-stored(Name, {ok, Commit}, Options) ->
+stored(Name, {ok, #{revision := Revision}}, Options) ->
     Version = maps:get(version, Options, undefined),
-    bc_gitops_build:stored(bc_gitops_workspace_server:root(), Name, Commit, Version).
+    bc_gitops_build:stored(bc_gitops_workspace_server:root(), Name, Revision, Version).
 
 remember(Name, Source, Build) ->
     true = ets:insert(bc_gitops_workspace_server:table(),

@@ -1,16 +1,20 @@
-%%% @doc The events of this room: how long fetching, dependencies and building took, and how that
-%%% ended.
--module(bc_gitops_build_event).
+%%% @doc A stretch of work with an event at its start and one at its end: how long it took, and how
+%%% that ended.
+-module(bc_gitops_span).
 
 -include("bc_gitops.hrl").
 
--export([span/3]).
+-export([run/3]).
+
+-export_type([what/0]).
+
+-type what() :: git_clone | mesh_fetch | deps | build.
 
 %% @doc Runs Fun between the start and the stop event of What. The stop event tells the duration (in
 %% native units), the status and, of an error, its kind.
--spec span(git_clone | deps | build, map(), fun(() -> Result)) -> Result
+-spec run(what(), map(), fun(() -> Result)) -> Result
     when Result :: ok | {ok, term()} | {error, term()}.
-span(What, Metadata, Fun) ->
+run(What, Metadata, Fun) ->
     {Start, Stop} = names(What),
     Began = erlang:monotonic_time(),
     bc_gitops_telemetry:execute(Start, #{system_time => erlang:system_time()}, Metadata),
@@ -21,6 +25,7 @@ span(What, Metadata, Fun) ->
     Result.
 
 names(git_clone) -> {?TELEMETRY_GIT_CLONE_START, ?TELEMETRY_GIT_CLONE_STOP};
+names(mesh_fetch) -> {?TELEMETRY_MESH_FETCH_START, ?TELEMETRY_MESH_FETCH_STOP};
 names(deps) -> {?TELEMETRY_DEPS_START, ?TELEMETRY_DEPS_STOP};
 names(build) -> {?TELEMETRY_BUILD_START, ?TELEMETRY_BUILD_STOP}.
 

@@ -1,0 +1,72 @@
+%%% @doc What a source type is, and which there are. A new type is one module with these callbacks
+%%% and one line in {@link all/0}.
+-module(bc_gitops_source).
+
+-include("bc_gitops.hrl").
+
+-export([all/0, resolve/2, fetch/5, access/1]).
+
+-export_type([type/0, resolved/0, known/0, fetched/0, lock/0, options/0]).
+
+-type type() :: git | hex | release | mesh.
+%% The packages that were chosen for a Hex source, each with the SHA-256 of its archive in hex.
+-type lock() :: [#{name := binary(), version := binary(), repo := binary(), sha256 := binary(),
+                   atom() => term()}].
+-type options() :: #{
+    timeout := timeout(),                 % milliseconds
+    commit => binary(),                   % what a git ref means, as somebody found out already
+    allow_local => boolean(),             % sources on the local disk, instead of what is configured
+    lock => lock(),                       % what was chosen before for the same spec
+    on_progress => fun((map()) -> any()),
+    atom() => term()
+}.
+%% `revision' names the content for good: the same revision is the same content everywhere. What
+%% else is in here is for the module that made it.
+-type resolved() :: #{revision := binary(), lock => lock(), atom() => term()}.
+-type known() :: {ok, resolved()} | unknown.
+-type fetched() :: #{
+    revision := binary(),
+    tool => atom(),                       % the build tool, where the source says it
+    lock => lock(),
+    atom() => term()
+}.
+-type failure() :: {error, {Kind :: atom(), Details :: map()}}.
+
+-callback type() -> type().
+%% What a source means now; `unknown' is what only fetching can tell.
+-callback resolve(#source_spec{}, options()) -> known() | failure().
+%% Puts the content at Dir, which is not there yet.
+-callback fetch(App :: atom(), #source_spec{}, known(), Dir :: binary(), options()) ->
+    {ok, fetched()} | failure().
+
+%% @doc The modules of the source types.
+-spec all() -> [module()].
+all() ->
+    [bc_gitops_source_git].
+
+%% @doc What a source means now.
+-spec resolve(#source_spec{}, options()) -> known() | failure().
+resolve(#source_spec{type = Type} = Source, Options) ->
+    with(Type, fun(Module) -> Module:resolve(Source, Options) end).
+
+%% @doc Puts the content of a source at Dir, which is not there yet.
+-spec fetch(atom(), #source_spec{}, known(), Dir :: binary(), options()) ->
+    {ok, fetched()} | failure().
+fetch(App, #source_spec{type = Type} = Source, Known, Dir, Options) ->
+    with(Type, fun(Module) -> Module:fetch(App, Source, Known, Dir, Options) end).
+
+with(Type, Fun) ->
+    case [Module || Module <- all(), Module:type() =:= Type] of
+        [Module] -> Fun(Module);
+        [] ->
+            Message = io_lib:format("sources of type ~s are not supported yet", [Type]),
+            {error, {not_supported_yet, #{what => Type, message => iolist_to_binary(Message)}}}
+    end.
+
+%% @doc What a native job may use: the time that is left, credentials, and which places code may
+%% come from. `allow_local' in the options decides for this one call.
+-spec access(options()) -> #{timeout := timeout(), auth := bc_gitops_git:auth()}.
+access(#{timeout := Timeout} = Options) ->
+    #{git_timeout := Limit} = Config = bc_gitops_config:current(),
+    Auth = bc_gitops_git:auth(Config),
+    #{timeout => min(Timeout, Limit), auth => maps:merge(Auth, maps:with([allow_local], Options))}.
