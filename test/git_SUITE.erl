@@ -7,7 +7,7 @@
 -export([follows_a_branch/1, force_push_is_followed/1, branch_missing/1, empty_repository/1, remote_down_then_back/1,
          foreign_paths_are_left_alone/1, clone_with_work_tree_is_adopted/1, changed_url_is_followed/1,
          branch_below_an_old_branch/1, user_configuration_is_ignored/1, no_change_poll_fetches_nothing/1]).
--export([stale_locks_and_half_packs/1, damaged_repositories_heal/1, damaged_tree_is_repaired_on_request/1,
+-export([stale_locks_and_half_packs/1, head_left_behind/1, damaged_repositories_heal/1, damaged_tree_is_repaired_on_request/1,
          killed_during_fetch/1, killed_between_renames/1, silent_server/1, jobs_on_one_path_wait/1,
          dead_caller_cancels/1, cancelled_while_silent/1, many_packs_become_one/1]).
 -export([lists_peeled_tags/1, checkout_of_every_kind_of_ref/1, checkout_follows_moved_refs/1, clean_checkout/1,
@@ -25,7 +25,7 @@ groups() ->
         {follow, [], [follows_a_branch, force_push_is_followed, branch_missing, empty_repository, remote_down_then_back,
                       foreign_paths_are_left_alone, clone_with_work_tree_is_adopted, changed_url_is_followed,
                       branch_below_an_old_branch, user_configuration_is_ignored, no_change_poll_fetches_nothing]},
-        {recovery, [], [stale_locks_and_half_packs, damaged_repositories_heal, damaged_tree_is_repaired_on_request,
+        {recovery, [], [stale_locks_and_half_packs, head_left_behind, damaged_repositories_heal, damaged_tree_is_repaired_on_request,
                         killed_during_fetch, killed_between_renames, silent_server, jobs_on_one_path_wait,
                         dead_caller_cancels, cancelled_while_silent, many_packs_become_one]},
         {checkout, [], [lists_peeled_tags, checkout_of_every_kind_of_ref, checkout_follows_moved_refs, clean_checkout,
@@ -177,6 +177,18 @@ stale_locks_and_half_packs(Config) ->
     [ok = file:write_file(filename:join([Work, ".git", Lock]), "") || Lock <- ["index.lock", "HEAD.lock"]],
     Last = bct_repo:commit(Repo, [{"x", "2"}]),
     ?assertMatch({ok, #{commit := Last}}, checkout(Config, <<"main">>, #{path => Work})).
+
+%% Killed between the branch's ref and HEAD: the next poll finds no change and ends what was begun.
+head_left_behind(Config) ->
+    #{repo := Repo, clone := Clone, commit := First} = maps:from_list(Config),
+    {ok, _} = follow(Config),
+    Next = bct_repo:commit(Repo, [{"x", "1"}]),
+    {ok, _} = follow(Config),
+    Git = filename:join(Clone, ".git"),
+    ok = file:write_file(filename:join(Git, "HEAD"), [First, $\n]),
+    [ok = file:write_file(filename:join(Git, Lock), "") || Lock <- ["HEAD.lock", "config.lock"]],
+    ?assertMatch({ok, #{commit := Next, changed := false}}, follow(Config)),
+    ?assertEqual({ok, Next}, bc_gitops_git:get_head_commit(Clone)).
 
 damaged_repositories_heal(Config) ->
     #{clone := Clone, commit := Commit} = maps:from_list(Config),

@@ -108,17 +108,18 @@ impl Follower<'_> {
         let mut remote = self.remote(repository)?;
         session.connected(&mut remote, |connection| {
             let wanted = self.wanted(&session.heads(connection)?)?;
+            if previous == Some(wanted) && self.is_settled(repository, wanted) {
+                readable(repository, wanted)?;
+                return Ok(self.followed(wanted, previous));
+            }
+            self.lock.check()?;
+            place::sweep(self.path)?;
             if previous != Some(wanted) {
-                self.lock.check()?;
-                place::sweep(self.path)?;
                 // A clone that has its whole history keeps it.
                 let depth = repository.is_shallow().then_some(DEPTH);
                 self.fetch(&session, connection.remote(), depth)?;
-                self.write_refs(repository, wanted)?;
-            } else {
-                readable(repository, wanted)?;
-                self.write_head(repository, wanted)?;
             }
+            self.write_refs(repository, wanted)?;
             self.write_origin(repository)?;
             Ok(self.followed(wanted, previous))
         })
@@ -183,12 +184,28 @@ impl Follower<'_> {
         self.write_head(repository, wanted)
     }
 
+    /// Nothing is to be written: a job that was killed in the middle may have left HEAD behind the
+    /// branch, or a lock beside either.
+    fn is_settled(&self, repository: &Repository, wanted: Oid) -> bool {
+        self.has_head(repository, wanted) && self.has_origin(repository)
+    }
+
+    fn has_head(&self, repository: &Repository, wanted: Oid) -> bool {
+        let adopted = repository.path().join("index").exists();
+        adopted || repository.head().ok().and_then(|head| head.target()) == Some(wanted)
+    }
+
+    fn has_origin(&self, repository: &Repository) -> bool {
+        let url = repository
+            .config()
+            .and_then(|config| config.get_string("remote.origin.url"));
+        url.is_ok_and(|url| url == self.url.clean)
+    }
+
     /// Lets HEAD name the commit, so that `git log` shows it. The HEAD of a clone with a work tree
     /// belongs to that work tree.
     fn write_head(&self, repository: &Repository, wanted: Oid) -> Result<()> {
-        let adopted = repository.path().join("index").exists();
-        let stands = || repository.head().ok().and_then(|head| head.target()) == Some(wanted);
-        if adopted || stands() {
+        if self.has_head(repository, wanted) {
             return Ok(());
         }
         let written = repository.set_head_detached(wanted);
@@ -197,13 +214,10 @@ impl Follower<'_> {
 
     /// Writes the remote's url, without user information, where `git remote -v` finds it.
     fn write_origin(&self, repository: &Repository) -> Result<()> {
+        if self.has_origin(repository) {
+            return Ok(());
+        }
         let written = repository.config().and_then(|mut config| {
-            if config
-                .get_string("remote.origin.url")
-                .is_ok_and(|url| url == self.url.clean)
-            {
-                return Ok(());
-            }
             config.set_str("remote.origin.url", &self.url.clean)?;
             config.set_str("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")
         });
