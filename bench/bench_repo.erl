@@ -63,8 +63,8 @@ follow(Url, Path) ->
                 auth => #{allow_local => true}},
     {ok, _Job} = bc_gitops_native:git_start(Request, self(), Ref),
     receive
-        {bc_gitops_git, Ref, {ok, Result}} -> Result;
-        {bc_gitops_git, Ref, {error, Reason}} -> error(Reason)
+        {bc_gitops_job, Ref, {ok, Result}} -> Result;
+        {bc_gitops_job, Ref, {error, Reason}} -> error(Reason)
     end.
 
 remove(Dir) ->

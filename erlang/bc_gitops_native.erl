@@ -6,9 +6,10 @@
 -module(bc_gitops_native).
 
 -export([check/0, check/1, abi/0]).
-%% git: jobs answer by message, the rest reads the local disk
--export([git_start/3, git_cancel/1, git_head/1, git_log/2, git_checkout/2,
-         git_abandoned/0]).
+%% jobs answer by message
+-export([job_cancel/1, job_abandoned/0]).
+%% git
+-export([git_start/3, git_head/1, git_log/2, git_checkout/2]).
 %% specs
 -export([snapshot_open/4, snapshot_summary/1, snapshot_names/1, snapshot_spec/2, snapshot_specs/1,
          spec_dir/2, spec_file/2, spec_map/2, spec_fingerprint/1]).
@@ -21,7 +22,7 @@
 
 -on_load(load/0).
 
--define(ABI, 1).
+-define(ABI, 2).
 
 -opaque job() :: reference().
 -opaque snapshot() :: reference().
@@ -52,11 +53,17 @@ check(Loaded) -> {error, {native_abi, #{loaded => Loaded, expected => ?ABI}}}.
 -spec abi() -> pos_integer().
 abi() -> stub().
 
+-spec job_cancel(job()) -> ok.
+job_cancel(_Job) -> stub().
+
+%% How many threads hang in a call past the end of their job.
+-spec job_abandoned() -> non_neg_integer().
+job_abandoned() -> stub().
+
+%% A job of any kind: `{bc_gitops_job, Ref, {ok, Map} | {error, {Kind, Details}}}' comes once, and
+%% `{bc_gitops_job_progress, Ref, Map}' any number of times before. It ends with ReplyTo.
 -spec git_start(Request :: map(), ReplyTo :: pid(), Ref :: reference()) -> {ok, job()} | {error, term()}.
 git_start(_Request, _ReplyTo, _Ref) -> stub().
-
--spec git_cancel(job()) -> ok.
-git_cancel(_Job) -> stub().
 
 -spec git_head(Path :: binary()) -> {ok, binary()} | {error, term()}.
 git_head(_Path) -> stub().
@@ -66,9 +73,6 @@ git_log(_Path, _Count) -> stub().
 
 -spec git_checkout(Path :: binary(), Ref :: binary()) -> ok | {error, term()}.
 git_checkout(_Path, _Ref) -> stub().
-
--spec git_abandoned() -> non_neg_integer().
-git_abandoned() -> stub().
 
 -spec snapshot_open(Path :: binary(), Commit :: binary(),
                     Options :: #{apps_dir := binary(), atom_room := non_neg_integer()},

@@ -47,8 +47,8 @@ calls() ->
     Longest = binary:copy(<<"x">>, 65536),
     LongUrl = <<"https://127.0.0.1:1/", (binary:copy(<<"x">>, 60000))/binary>>,
     [{abi, fun bc_gitops_native:abi/0},
-     {git_abandoned, fun bc_gitops_native:git_abandoned/0},
-     {git_cancel, fun() -> cancelled(started(<<"https://127.0.0.1:1/">>)) end},
+     {job_abandoned, fun bc_gitops_native:job_abandoned/0},
+     {job_cancel, fun() -> cancelled(started(<<"https://127.0.0.1:1/">>)) end},
      {git_start, fun() -> cancelled(started(LongUrl)) end},
      {identicon, fun() -> bc_gitops_native:identicon(Longest, 16#ffffffff) end},
      {identicon_uri, fun() -> bc_gitops_native:identicon_uri(Longest, 16#ffffffff) end}].
@@ -60,7 +60,7 @@ started(Url) ->
     Job.
 
 cancelled(Job) ->
-    ok = bc_gitops_native:git_cancel(Job).
+    ok = bc_gitops_native:job_cancel(Job).
 
 %% The functions whose attribute names no dirty scheduler.
 normal_functions() ->

@@ -265,11 +265,11 @@ killed_between_renames(Config) ->
 %% A server that accepts and says nothing: the deadline answers, and the path works again at once.
 silent_server(Config) ->
     {Listen, Url} = silent(),
-    Abandoned = bc_gitops_native:git_abandoned(),
+    Abandoned = bc_gitops_native:job_abandoned(),
     {Time, Result} = timer:tc(fun() -> bc_gitops_git:request((request(Config))#{url => Url}, 500) end),
     ?assertMatch({error, {timeout, #{url := Url}}}, Result),
     ?assert(Time < 20000000),
-    ?assertEqual(Abandoned + 1, bc_gitops_native:git_abandoned()),
+    ?assertEqual(Abandoned + 1, bc_gitops_native:job_abandoned()),
     {Next, {ok, _}} = timer:tc(fun() -> follow(Config) end),
     ?assert(Next < 20000000),
     ok = gen_tcp:close(Listen).
@@ -281,8 +281,8 @@ jobs_on_one_path_wait(Config) ->
     ?assertMatch({error, {timeout, #{path := _}}}, bc_gitops_git:request(request(Config), 300)),
     {ok, _, Waiting, _} = bc_gitops_git:start(request(Config), 20000),
     ok = bc_gitops_git:cancel(Job),
-    receive {bc_gitops_git, Ref, Cancelled} -> ?assertMatch({error, {cancelled, _}}, Cancelled) end,
-    receive {bc_gitops_git, Waiting, Done} -> ?assertMatch({ok, _}, Done) end,
+    receive {bc_gitops_job, Ref, Cancelled} -> ?assertMatch({error, {cancelled, _}}, Cancelled) end,
+    receive {bc_gitops_job, Waiting, Done} -> ?assertMatch({ok, _}, Done) end,
     ok = gen_tcp:close(Socket),
     ok = gen_tcp:close(Listen).
 
@@ -307,12 +307,12 @@ cancelled_while_silent(Config) ->
     {Listen, Url} = silent(),
     {ok, Job, Ref, _} = bc_gitops_git:start((request(Config))#{url => Url}, 60000),
     {ok, _Socket} = gen_tcp:accept(Listen, 5000),
-    {Time, Answer} = timer:tc(fun() -> ok = bc_gitops_git:cancel(Job), receive {bc_gitops_git, Ref, A} -> A end end),
+    {Time, Answer} = timer:tc(fun() -> ok = bc_gitops_git:cancel(Job), receive {bc_gitops_job, Ref, A} -> A end end),
     ?assertMatch({error, {cancelled, _}}, Answer),
     ?assert(Time < 20000000),
     ok = bc_gitops_git:cancel(Job),
     ok = gen_tcp:close(Listen),
-    receive {bc_gitops_git, Ref, Second} -> error({second_answer, Second}) after 200 -> ok end.
+    receive {bc_gitops_job, Ref, Second} -> error({second_answer, Second}) after 200 -> ok end.
 
 many_packs_become_one(Config) ->
     #{repo := Repo, clone := Clone} = maps:from_list(Config),

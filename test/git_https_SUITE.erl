@@ -152,10 +152,10 @@ cancel_during_transfer(Config) ->
     Files = [{"big" ++ integer_to_list(N), rand:bytes(3000000)} || N <- lists:seq(1, 10)],
     _ = bct_repo:commit(?config(repo, Config), Files),
     {ok, Job, Ref, _} = bc_gitops_git:start((request(Config, "public/"))#{auth => #{ca_file => ca(Config)}}, 60000),
-    receive {bc_gitops_git_progress, Ref, _} -> ok end,
+    receive {bc_gitops_job_progress, Ref, _} -> ok end,
     {Time, Result} = timer:tc(fun() ->
         ok = bc_gitops_git:cancel(Job),
-        receive {bc_gitops_git, Ref, Answer} -> Answer end
+        receive {bc_gitops_job, Ref, Answer} -> Answer end
     end),
     ?assertMatch({error, {cancelled, _}}, Result),
     ?assert(Time < 20000000),

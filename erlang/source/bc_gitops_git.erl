@@ -103,7 +103,7 @@ start(Request, Timeout) ->
 %% @doc Cancels a job; its answer is `{error, {cancelled, _}}' unless it was done before.
 -spec cancel(bc_gitops_native:job()) -> ok.
 cancel(Job) ->
-    bc_gitops_native:git_cancel(Job).
+    bc_gitops_native:job_cancel(Job).
 
 %% @doc What a configuration says about credentials and allowed urls.
 %%
@@ -167,7 +167,7 @@ own(Request) ->
 
 await(Job, Ref, Deadline) ->
     receive
-        {bc_gitops_git, Ref, Result} ->
+        {bc_gitops_job, Ref, Result} ->
             drop_progress(Ref),
             Result
     after Deadline ->
@@ -177,7 +177,7 @@ await(Job, Ref, Deadline) ->
 
 drop_progress(Ref) ->
     receive
-        {bc_gitops_git_progress, Ref, _} -> drop_progress(Ref)
+        {bc_gitops_job_progress, Ref, _} -> drop_progress(Ref)
     after 0 ->
         ok
     end.

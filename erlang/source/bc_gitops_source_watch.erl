@@ -97,7 +97,7 @@ handle_cast({refresh, Sources}, State) ->
     {noreply, next(enqueue(listed(Sources), State))}.
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info({bc_gitops_git, Ref, Result}, #state{running = Running} = State) ->
+handle_info({bc_gitops_job, Ref, Result}, #state{running = Running} = State) ->
     case maps:take(Ref, Running) of
         {{Digest, Url, Refs}, Rest} ->
             State1 = log(Digest, Result, State#state{running = Rest}),

@@ -10,6 +10,7 @@ pub mod beam;
 pub mod digest;
 pub mod git;
 pub mod identicon;
+pub mod job;
 mod md5_lanes;
 pub mod plan;
 mod pool;

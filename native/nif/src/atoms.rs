@@ -10,6 +10,10 @@ rustler::atoms! {
     message,
     path,
 
+    // jobs
+    bc_gitops_job,
+    bc_gitops_job_progress,
+
     // kinds of error: files
     io,
     malformed,
@@ -21,8 +25,6 @@ rustler::atoms! {
     too_many,
 
     // git
-    bc_gitops_git,
-    bc_gitops_git_progress,
     op,
     list,
     follow,

@@ -1,92 +1,28 @@
 //! Git jobs and local reads.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bc_gitops_core::git::GitError;
 use bc_gitops_core::git::auth::Auth;
-use bc_gitops_core::git::job::{self, Job, Listener};
 use bc_gitops_core::git::local::{self, LogEntry};
 use bc_gitops_core::git::request::{
     CheckedOut, DEFAULT_MAX_BYTES, Followed, Listing, Op, Outcome, Progress, RefKind, Request,
 };
 use bc_gitops_core::git::url::Policy;
-use rustler::{
-    Atom, Binary, Decoder, Encoder, Env, Error, LocalPid, Monitor, NifResult, OwnedEnv, Resource,
-    ResourceArc, Term,
-};
+use rustler::{Atom, Binary, Encoder, Env, Error, LocalPid, NifResult, Term};
 
 use crate::atoms;
 use crate::errors::{Failure, binary};
+use crate::job::{self, Spoken};
+use crate::terms::{map, need, optional, path_of, text};
 
-/// A job as Erlang holds it. It ends with the process that waits for its answer.
-pub struct JobResource {
-    job: OnceLock<Job>,
-}
-
-#[rustler::resource_impl]
-impl Resource for JobResource {
-    const IMPLEMENTS_DOWN: bool = true;
-
-    fn down<'a>(&'a self, _env: Env<'a>, _pid: LocalPid, _monitor: Monitor) {
-        self.cancel();
-    }
-}
-
-impl JobResource {
-    fn cancel(&self) {
-        if let Some(job) = self.job.get() {
-            job.cancel();
-        }
-    }
-}
-
-/// Sends what a job says to the process that asked for it.
-struct Mailbox {
-    pid: LocalPid,
-    reference: Mutex<Option<rustler::env::SavedTerm>>,
-    env: Mutex<OwnedEnv>,
-    /// Keeps the monitor of `pid` until the job has answered.
-    resource: Mutex<Option<ResourceArc<JobResource>>>,
-}
-
-impl Mailbox {
-    fn send(&self, tag: Atom, encode: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
-        let kept = self.env.lock().unwrap_or_else(PoisonError::into_inner);
-        let reference = self
-            .reference
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let Some(reference) = reference.as_ref() else {
-            return;
-        };
-        let mut message = OwnedEnv::new();
-        kept.run(|from| {
-            let reference = reference.load(from);
-            // An error means that the process has ended: nobody is there to be told.
-            let _ = message.send_and_clear(&self.pid, |env| {
-                (tag, reference.in_env(env), encode(env)).encode(env)
-            });
-        });
-    }
-}
-
-impl Listener for Mailbox {
-    fn done(&self, result: Result<Outcome, GitError>) {
-        self.send(atoms::bc_gitops_git(), |env| encode_result(env, result));
-        self.resource
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+impl Spoken for Request {
+    fn answer(env: Env<'_>, result: Result<Outcome, GitError>) -> Term<'_> {
+        encode_result(env, result)
     }
 
-    fn progress(&self, progress: Progress) {
-        self.send(atoms::bc_gitops_git_progress(), |env| {
-            encode_progress(env, progress)
-        });
+    fn progress(env: Env<'_>, progress: Progress) -> Term<'_> {
+        encode_progress(env, progress)
     }
 }
 
@@ -97,39 +33,9 @@ fn git_start<'a>(
     pid: LocalPid,
     reference: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    if !reference.is_ref() {
-        return Err(Error::BadArg);
-    }
     let request = decode_request(request)?;
-    let resource = ResourceArc::new(JobResource {
-        job: OnceLock::new(),
-    });
-    let kept = OwnedEnv::new();
-    let saved = kept.save(reference);
-    let mailbox = Mailbox {
-        pid,
-        reference: Mutex::new(Some(saved)),
-        env: Mutex::new(kept),
-        resource: Mutex::new(Some(resource.clone())),
-    };
-    let job = job::start(request, Arc::new(mailbox));
-    let waits = env.monitor(&resource, &pid).is_some();
-    let started = resource.job.get_or_init(|| job);
-    if !waits {
-        started.cancel();
-    }
-    Ok((atoms::ok(), resource).encode(env))
-}
-
-#[rustler::nif]
-fn git_cancel(job: ResourceArc<JobResource>) -> Atom {
-    job.cancel();
-    atoms::ok()
-}
-
-#[rustler::nif]
-fn git_abandoned() -> usize {
-    job::abandoned()
+    let timeout = request.timeout;
+    job::start(env, request, timeout, pid, reference)
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -208,8 +114,8 @@ fn decode_op(op: Atom, term: Term<'_>) -> NifResult<Op> {
     }
 }
 
-fn decode_auth(term: Term<'_>) -> NifResult<Auth> {
-    let path = |key| Ok::<_, Error>(optional::<Binary>(term, key)?.map(|path| as_path(&path)));
+pub fn decode_auth(term: Term<'_>) -> NifResult<Auth> {
+    let path = |key| Ok::<_, Error>(optional::<Binary>(term, key)?.map(|path| path_of(&path)));
     let flag = |key| Ok::<_, Error>(optional(term, key)?.unwrap_or(false));
     Ok(Auth {
         ssh_key: path(atoms::ssh_key())?,
@@ -225,34 +131,6 @@ fn decode_auth(term: Term<'_>) -> NifResult<Auth> {
             allow_local: flag(atoms::allow_local())?,
         },
     })
-}
-
-fn need<'a, T: Decoder<'a>>(term: Term<'a>, key: Atom) -> NifResult<T> {
-    term.map_get(key).map_err(|_| Error::BadArg)?.decode()
-}
-
-/// Text that is no UTF-8 fails the grammar of urls and refs, not the call.
-fn text(term: Term<'_>, key: Atom) -> NifResult<String> {
-    let bytes: Binary = need(term, key)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn optional<'a, T: Decoder<'a>>(term: Term<'a>, key: Atom) -> NifResult<Option<T>> {
-    match term.map_get(key) {
-        Ok(value)
-            if value
-                .decode::<Atom>()
-                .is_ok_and(|atom| atom == atoms::undefined()) =>
-        {
-            Ok(None)
-        }
-        Ok(value) => value.decode().map(Some),
-        Err(_) => Ok(None),
-    }
-}
-
-fn as_path(path: &Binary<'_>) -> PathBuf {
-    PathBuf::from(OsStr::from_bytes(path))
 }
 
 fn encode_result(env: Env<'_>, result: Result<Outcome, GitError>) -> Term<'_> {
@@ -344,10 +222,4 @@ fn encode_entry<'a>(env: Env<'a>, entry: &LogEntry) -> Term<'a> {
             (atoms::subject(), binary(env, &entry.subject)),
         ],
     )
-}
-
-fn map<'a>(env: Env<'a>, pairs: &[(Atom, Term<'a>)]) -> Term<'a> {
-    pairs.iter().fold(Term::map_new(env), |map, (key, value)| {
-        map.map_put(*key, *value).unwrap_or(map)
-    })
 }

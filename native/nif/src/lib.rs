@@ -6,13 +6,15 @@ mod atoms;
 mod errors;
 mod files;
 mod git;
+mod job;
 mod plan;
 mod problems;
 mod records;
 mod spec;
+mod terms;
 
 /// Raised whenever a NIF's arguments or results change; `bc_gitops_native` checks it when it starts.
-const ABI: u32 = 1;
+const ABI: u32 = 2;
 
 #[rustler::nif]
 fn abi() -> u32 {

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use git2::{Oid, Remote, Repository};
 
+use crate::job::Control;
+
 use super::auth::Auth;
-use super::control::Control;
 use super::error::{Fact, GitError, Kind, Result};
 use super::lock::{self, PathLock};
 use super::place::{self, Aside, Place};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::job::{Failure, Stop};
+
 /// What went wrong, as callers tell errors apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -125,6 +127,32 @@ impl GitError {
             _ => Kind::Io,
         };
         Self::new(kind, error.message())
+    }
+}
+
+impl From<Stop> for Kind {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Cancelled => Kind::Cancelled,
+            Stop::Timeout => Kind::Timeout,
+        }
+    }
+}
+
+impl From<Stop> for GitError {
+    fn from(stop: Stop) -> Self {
+        Self::new(stop.into(), stop)
+    }
+}
+
+impl From<Failure> for GitError {
+    fn from(failure: Failure) -> Self {
+        let kind = match &failure {
+            Failure::Stopped(stop) => (*stop).into(),
+            Failure::Refused => Kind::Unreachable,
+            Failure::Crashed | Failure::NoThread(_) => Kind::Io,
+        };
+        Self::new(kind, failure)
     }
 }
 

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use git2::{Oid, Repository};
 
-use super::control::Control;
+use crate::job::Control;
+
 use super::error::{Fact, GitError, Kind, Result};
 use super::lock::{self, PathLock};
 use super::place::{self, Aside, Place};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use git2::Remote;
 
-use super::control::Control;
+use crate::job::Control;
+
 use super::error::{GitError, Result};
 use super::request::{Listing, Request};
 use super::session::{Budget, Head, Session};

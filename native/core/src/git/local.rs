@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use git2::{ErrorCode, Repository};
 
-use super::control::Control;
+use crate::job::Control;
+
 use super::error::{Fact, GitError, Kind, Result};
 use super::place::{self, Place};
 use super::{grammar, lock, options, worktree};

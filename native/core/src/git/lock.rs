@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::control::Control;
+use crate::job::Control;
+
 use super::error::{Fact, GitError, Kind, Result};
 
 /// How often a waiting job looks whether it was cancelled.
@@ -27,13 +28,9 @@ pub(crate) fn acquire(path: &Path, control: &Control) -> Result<PathLock> {
     let path = canonical(path);
     let mut holders = holders();
     loop {
-        control.check().map_err(|error| GitError {
-            message: format!(
-                "{} while another job works on {}",
-                error.message,
-                path.display()
-            ),
-            ..error.with(Fact::Path, path.display())
+        control.check().map_err(|stop| {
+            let message = format!("{stop} while another job works on {}", path.display());
+            GitError::new(stop.into(), message).with(Fact::Path, path.display())
         })?;
         let map = holders.get_or_insert_with(HashMap::new);
         if !map.contains_key(&path) {

@@ -1,9 +1,9 @@
 //! Git over libgit2: what a remote has, following a branch, ordinary checkouts, the local log.
 //!
 //! ```text
-//! url, grammar ─▶ request ─▶ job (thread, deadline, cancel) ─▶ list | follow | checkout
-//!                                   │                              │
-//!                                 lock (one job per path)       session (auth, known_hosts, limits)
+//! url, grammar ─▶ request, run as a job ─▶ list | follow | checkout
+//!                          │                       │
+//!                 lock (one job per path)        session (auth, known_hosts, limits)
 //! ```
 //! Everything that comes from outside has a grammar. No user information of a url reaches libgit2,
 //! an error or a file: it is kept apart and handed out by the credentials callback only.
@@ -13,7 +13,6 @@ pub mod checkout;
 pub mod error;
 pub mod follow;
 pub mod grammar;
-pub mod job;
 pub mod list;
 pub mod local;
 pub mod options;
@@ -22,7 +21,6 @@ pub mod tree;
 pub mod url;
 
 mod base64;
-mod control;
 #[doc(hidden)]
 pub mod known_hosts;
 mod lock;

@@ -1,9 +1,14 @@
 //! What a job is asked to do, and what it answers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::job::{Control, Task};
+
 use super::auth::Auth;
+use super::error::{GitError, Result};
+use super::{checkout, follow, list, lock, options};
 
 /// The largest number of bytes that a job receives when nothing else is said.
 pub const DEFAULT_MAX_BYTES: u64 = 2 << 30;
@@ -73,6 +78,46 @@ pub enum Op {
         /// The branch.
         branch: String,
     },
+}
+
+impl Task for Request {
+    type Output = Outcome;
+    type Error = GitError;
+    type Progress = Progress;
+
+    fn run(&self, control: &Arc<Control>, progress: &dyn Fn(Progress)) -> Result<Outcome> {
+        options::set();
+        control.check()?;
+        match &self.op {
+            Op::List { url, only } => list::run(self, url, only, control).map(Outcome::Listed),
+            Op::Follow {
+                url,
+                path,
+                branch,
+                repair,
+            } => follow::run(&follow::Follow {
+                request: self,
+                url,
+                path,
+                branch,
+                repair: *repair,
+                control,
+                progress,
+            })
+            .map(Outcome::Followed),
+            Op::Checkout { .. } | Op::Clone { .. } | Op::Pull { .. } => {
+                checkout::run(self, control, progress).map(Outcome::CheckedOut)
+            }
+        }
+    }
+
+    fn about(&self, error: GitError) -> GitError {
+        error.about(&super::url::redact(self.op.url()))
+    }
+
+    fn abandoned(&self, control: &Control) {
+        lock::revoke(control);
+    }
 }
 
 impl Op {

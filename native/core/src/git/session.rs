@@ -10,8 +10,9 @@ use git2::{
     ProxyOptions, Remote, RemoteCallbacks, RemoteConnection, RemoteRedirect,
 };
 
+use crate::job::Control;
+
 use super::auth::{Auth, Offers};
-use super::control::Control;
 use super::error::{Fact, GitError, Kind, Result};
 use super::known_hosts::{self, ServerKey};
 use super::options;
@@ -184,7 +185,11 @@ impl<'a> Session<'a> {
         let received = remote.stats().received_bytes() as u64;
         self.budget.received.set(before.saturating_add(received));
         result?;
-        self.control.check()
+        self.may_go_on()
+    }
+
+    fn may_go_on(&self) -> Result<()> {
+        Ok(self.control.check()?)
     }
 
     fn proxy(&self) -> ProxyOptions<'a> {
@@ -199,7 +204,7 @@ impl<'a> Session<'a> {
         let before = self.budget.received();
         callbacks
             .credentials(move |_url, _user, allowed| {
-                self.noted(self.control.check())?;
+                self.noted(self.may_go_on())?;
                 let credential = offers.next(allowed);
                 self.tried.set(offers.tried());
                 self.noted(credential)
@@ -214,13 +219,13 @@ impl<'a> Session<'a> {
                     total_objects: stats.total_objects(),
                     received_bytes: bytes,
                 });
-                let checked = self.control.check().and_then(|()| {
+                let checked = self.may_go_on().and_then(|()| {
                     self.budget
                         .check(before, stats.total_objects(), bytes as u64)
                 });
                 self.noted(checked).is_ok()
             })
-            .sideband_progress(move |_text| self.noted(self.control.check()).is_ok());
+            .sideband_progress(move |_text| self.noted(self.may_go_on()).is_ok());
         callbacks
     }
 
@@ -271,8 +276,7 @@ impl<'a> Session<'a> {
         let failure = match self.reason.borrow_mut().take() {
             Some(reason) => reason,
             None => self
-                .control
-                .check()
+                .may_go_on()
                 .err()
                 .unwrap_or_else(|| self.classify(error)),
         };

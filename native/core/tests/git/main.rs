@@ -7,18 +7,18 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use bc_gitops_core::git::auth::Auth;
-use bc_gitops_core::git::job::{self, Job, Listener};
 use bc_gitops_core::git::request::{
     CheckedOut, DEFAULT_MAX_BYTES, Followed, Listing, Op, Outcome, Progress, RefKind, Request,
 };
 use bc_gitops_core::git::url::Policy;
 use bc_gitops_core::git::{GitError, Kind, local};
+use bc_gitops_core::job::{self, Job, Listener};
 
 type Answer = Result<Outcome, GitError>;
 
 struct Channel(Sender<Answer>);
 
-impl Listener for Channel {
+impl Listener<Request> for Channel {
     fn done(&self, result: Answer) {
         self.0.send(result).expect("the test waits for one answer");
     }
@@ -41,7 +41,10 @@ fn start(op: Op, timeout: Duration) -> (Job, Receiver<Answer>) {
         max_bytes: DEFAULT_MAX_BYTES,
     };
     let (sender, receiver) = channel();
-    (job::start(request, Arc::new(Channel(sender))), receiver)
+    (
+        job::start(request, timeout, Arc::new(Channel(sender))),
+        receiver,
+    )
 }
 
 fn run(op: Op) -> Answer {
