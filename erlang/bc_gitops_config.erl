@@ -13,7 +13,8 @@
 
 -type config() :: #{atom() => term()}.
 -type problem() :: #{key := atom(), got := term(), expected := binary()}.
--type kind() :: text | texts | url | path | subdir | branch | module | positive | interval | boolean.
+-type kind() :: text | texts | url | path | subdir | branch | module | positive | interval | boolean
+    | hex_repos | hex_mirror.
 
 -define(ACTIVE, {?MODULE, active}).
 
@@ -42,6 +43,8 @@ table() ->
         {git_auth_hosts, texts, undefined},
         {allow_http, boolean, false},
         {allow_local_sources, boolean, false},
+        {hex_repos, hex_repos, undefined},
+        {hex_mirror, hex_mirror, undefined},
         {build_timeout, positive, 600000},
         {build_jobs, positive, 2},
         {build_memory, positive, undefined},
@@ -131,8 +134,8 @@ take({Key, Kind, Default}, Given, {Config, Problems}) ->
     end.
 
 %% A url may carry a password: it is never repeated.
-problem(repo_url, _Value, Expected) ->
-    #{key => repo_url, got => '...', expected => Expected};
+problem(Key, _Value, Expected) when Key =:= repo_url; Key =:= hex_repos; Key =:= hex_mirror ->
+    #{key => Key, got => '...', expected => Expected};
 problem(Key, Value, Expected) ->
     #{key => Key, got => Value, expected => Expected}.
 
@@ -150,7 +153,9 @@ check(interval, infinity) -> {ok, infinity};
 check(interval, Value) when is_integer(Value), Value > 0, Value < 1 bsl 32 -> {ok, Value};
 check(interval, _Value) -> {error, <<"a positive number of milliseconds, or infinity">>};
 check(boolean, Value) when is_boolean(Value) -> {ok, Value};
-check(boolean, _Value) -> {error, <<"true or false">>}.
+check(boolean, _Value) -> {error, <<"true or false">>};
+check(hex_repos, Value) -> bc_gitops_config_hex:repos(Value);
+check(hex_mirror, Value) -> bc_gitops_config_hex:mirror(Value).
 
 text(Value, IsGood, Expected) ->
     case to_binary(Value) of
