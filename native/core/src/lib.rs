@@ -12,6 +12,7 @@ pub mod git;
 pub mod identicon;
 pub mod job;
 mod md5_lanes;
+pub mod mesh;
 pub mod plan;
 mod pool;
 pub mod snapshot;

@@ -61,19 +61,9 @@ pub fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Content ids of mesh sources: `mcid1-<kind>-blake3-<hex>`.
+/// Content ids of mesh sources.
 pub fn is_mcid(text: &str) -> bool {
-    let mut parts = text.split('-');
-    text.len() <= 200
-        && parts.next() == Some("mcid1")
-        && parts
-            .next()
-            .is_some_and(|kind| !kind.is_empty() && kind.bytes().all(|b| b.is_ascii_alphanumeric()))
-        && parts.next() == Some("blake3")
-        && parts.next().is_some_and(|hash| {
-            hash.len() >= 2 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
-        })
-        && parts.next().is_none()
+    crate::mesh::Mcid::parse(text).is_ok()
 }
 
 /// Text of one line: no control characters.

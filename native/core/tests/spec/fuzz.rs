@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bc_gitops_core::{beam, git, spec};
+use bc_gitops_core::{beam, git, mesh, spec};
 
 /// Mutations per entry; `BCT_FUZZ` asks for more.
 const MUTATIONS: usize = 6_000;
@@ -46,6 +46,11 @@ fn urls_never_panic() {
 #[test]
 fn known_hosts_never_panic() {
     run("known_hosts", git::known_hosts::fuzz);
+}
+
+#[test]
+fn manifests_never_panic() {
+    run("manifest", mesh::manifest::fuzz);
 }
 
 fn run(entry: &str, fuzz: fn(&[u8])) {

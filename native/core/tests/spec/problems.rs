@@ -221,6 +221,48 @@ fn missing_fields_are_named_and_typos_found() {
 }
 
 #[test]
+fn content_ids_are_checked_in_every_format() {
+    let hex = "5d41402abc4b2a76b9719d911017c592";
+    let texts = |id: &str| {
+        [
+            (
+                format!("name: a\nversion: '1'\nsource:\n  type: mesh\n  mcid: {id}\n"),
+                Format::Yaml,
+                place(5, 9, "source.mcid", Kind::InvalidValue),
+            ),
+            (
+                format!(
+                    "{{\"name\":\"a\",\"version\":\"1\",\n\"source\":{{\"type\":\"mesh\",\"mcid\":\"{id}\"}}}}"
+                ),
+                Format::Json,
+                place(2, 32, "source.mcid", Kind::InvalidValue),
+            ),
+            (
+                format!(
+                    "#{{name=>a,version=><<\"1\">>,\nsource=>#{{type=>mesh,mcid=><<\"{id}\">>}}}}."
+                ),
+                Format::Erlang,
+                place(2, 28, "source.mcid", Kind::InvalidValue),
+            ),
+        ]
+    };
+    for bad in [
+        format!("mcid1-chunk-blake3-{hex}"),
+        format!("mcid1-raw-sha256-{hex}"),
+        format!("mcid1-raw-blake3-{}", &hex[2..]),
+        format!("mcid1-raw-blake3-{hex}x"),
+        format!("mcid1-raw-blake3-{hex}{hex}{hex}"),
+    ] {
+        for (text, format, expected) in texts(&bad) {
+            assert_eq!(places(&text, format), [expected], "{text}");
+        }
+    }
+    for (text, format, _) in texts(&format!("mcid1-manifest-blake3-{hex}")) {
+        assert_eq!(places(&text, format), [], "{text}");
+    }
+}
+
+#[test]
 fn unknown_keys_and_fields_of_other_types_are_warnings() {
     let checked = check(
         "name: a\nversion: '1'\ndepend_on: [b]\nsource: {type: hex, url: 'https://h/x'}\nhealth: {type: tcp, path: /x, intervall: 5}\n",

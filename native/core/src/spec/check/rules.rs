@@ -23,7 +23,10 @@ pub(super) const URL: Rule = Rule(
     "an url: https:, ssh:, user@host:path, file: or an absolute path",
 );
 pub(super) const SHA256: Rule = Rule(grammar::is_sha256, "64 hexadecimal digits");
-pub(super) const MCID: Rule = Rule(grammar::is_mcid, "mcid1-<kind>-blake3-<hexadecimal digits>");
+pub(super) const MCID: Rule = Rule(
+    grammar::is_mcid,
+    "mcid1-raw-blake3-<hex> or mcid1-manifest-blake3-<hex>, with 32 to 64 hexadecimal digits",
+);
 pub(super) const LINE: Rule = Rule(
     grammar::is_line,
     "text of one line, at most 2,000 characters",
