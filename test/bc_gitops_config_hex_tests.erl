@@ -13,12 +13,13 @@ repositories_come_before_the_mirror_of_hexpm_test() ->
         hex_mirror => "http://localhost:8080/",
         hex_repos => [#{name => "acme", url => "https://hex.acme.example/repo/", public_key => ?PEM,
                         auth_key_env => 'ACME_KEY'},
-                      #{name => other, url => <<"https://other.example">>, auth_key_file => "/run/k"}]
+                      #{name => other, url => <<"https://other.example">>, public_key => ?PEM, auth_key_file => "/run/k"}]
     }),
     ?assertEqual({ok, [
         #{name => <<"acme">>, url => <<"https://hex.acme.example/repo">>, public_key => ?PEM,
           auth_key_env => <<"ACME_KEY">>},
-        #{name => <<"other">>, url => <<"https://other.example">>, auth_key_file => <<"/run/k">>},
+        #{name => <<"other">>, url => <<"https://other.example">>, public_key => ?PEM,
+          auth_key_file => <<"/run/k">>},
         #{name => <<"hexpm">>, url => <<"http://localhost:8080">>}
     ]}, bc_gitops_config_hex:registries(Config)).
 
@@ -26,6 +27,11 @@ a_repository_named_hexpm_takes_its_place_test() ->
     {ok, Config} = bc_gitops_config:load(#{hex_repos => [#{name => hexpm, url => "https://a.example"}]}),
     ?assertEqual({ok, [#{name => <<"hexpm">>, url => <<"https://a.example">>}]},
                  bc_gitops_config_hex:registries(Config)).
+
+organizations_of_hexpm_need_no_key_test() ->
+    {ok, Config} = bc_gitops_config:load(#{hex_repos => [
+        #{name => "hexpm:acme", url => "https://repo.hex.pm/repos/acme", auth_key_env => "K"}]}),
+    ?assertMatch({ok, [#{name := <<"hexpm:acme">>}, _]}, bc_gitops_config_hex:registries(Config)).
 
 a_public_key_is_read_from_its_file_test() ->
     bct_dir:with("hexkey", fun(Dir) ->
@@ -49,6 +55,7 @@ what_is_wrong_is_said_test_() ->
         {["x"], "a list of maps"},
         {[#{url => Url}], "a name in each map"},
         {[#{name => "../x", url => Url}], "a name in each map"},
+        {[#{name => a, url => Url}], "a public_key for the repository a"},
         {[#{name => a}], "a string as url for the repository a"},
         {[#{name => a, url => "http://a.example"}], "an https url"},
         {[#{name => a, url => "https://u:p@a.example"}], "without user and password"},
@@ -56,7 +63,7 @@ what_is_wrong_is_said_test_() ->
         {[#{name => a, url => "file:///tmp"}], "an https url"},
         {[#{name => a, url => Url, auth_key => "secret"}], "not auth_key"},
         {[#{name => a, url => Url, auth_key_env => "A B"}], "the name of an environment variable"},
-        {[#{name => a, url => Url}, #{name => <<"a">>, url => Url}], "one repository named a"}
+        {[#{name => hexpm, url => Url}, #{name => <<"hexpm">>, url => Url}], "one repository named hexpm"}
     ],
     [?_assertNotEqual({Given, nomatch}, {Given, string:find(expected(Given), Part)}) || {Given, Part} <- Cases].
 

@@ -11,7 +11,7 @@
 -type repo() :: #{
     name := binary(),
     url := binary(),
-    public_key => binary(),      % PEM, or the path of a file with it; hex.pm's own where there is none
+    public_key => binary(),      % PEM, or the path of a file with it; hex.pm and its organizations have none
     auth_key_file => binary(),
     auth_key_env => binary()
 }.
@@ -47,12 +47,18 @@ repo(_Given) ->
 
 fields(Name, Given) ->
     Checked = [{Key, field(Key, Given)} || Key <- ?KEYS, is_map_key(Key, Given) orelse Key =:= url],
-    case [Expected || {_, {error, Expected}} <- Checked] of
+    case [Expected || {_, {error, Expected}} <- Checked ++ [signed(Name, Given)]] of
         [] ->
             {ok, maps:from_list([{Key, Value} || {Key, {ok, Value}} <- Checked])};
         [Expected | _] ->
             {error, text("~ts for the repository ~ts", [Expected, Name])}
     end.
+
+%% The key of hex.pm, which signs for its organizations as well, is known.
+signed(_Name, #{public_key := _}) -> {public_key, ok};
+signed(<<"hexpm">>, _Given) -> {public_key, ok};
+signed(<<"hexpm:", _/binary>>, _Given) -> {public_key, ok};
+signed(_Name, _Given) -> {public_key, {error, <<"a public_key">>}}.
 
 field(Key, Given) ->
     case binary(maps:get(Key, Given, undefined)) of

@@ -84,7 +84,7 @@ is_repo(Path) ->
 -spec request(request(), Timeout :: timeout()) -> {ok, map()} | error().
 request(Request, Timeout) ->
     case start(Request, Timeout) of
-        {ok, Job, Ref, Deadline} -> await(Job, Ref, Deadline);
+        {ok, Job, Ref, Wait} -> bc_gitops_job:await(Job, Ref, Wait, fun(_) -> ok end);
         {error, _} = Error -> Error
     end.
 
@@ -164,23 +164,6 @@ url_host(Url) ->
 own(Request) ->
     Auth = auth(bc_gitops_config:current()),
     request(Request#{auth => Auth#{allow_local => true}}, ?TIMEOUT).
-
-await(Job, Ref, Deadline) ->
-    receive
-        {bc_gitops_job, Ref, Result} ->
-            drop_progress(Ref),
-            Result
-    after Deadline ->
-        ok = cancel(Job),
-        {error, {timeout, #{message => <<"the native library gave no answer">>}}}
-    end.
-
-drop_progress(Ref) ->
-    receive
-        {bc_gitops_job_progress, Ref, _} -> drop_progress(Ref)
-    after 0 ->
-        ok
-    end.
 
 result({ok, _}) -> ok;
 result({error, _} = Error) -> Error.
