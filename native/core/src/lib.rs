@@ -6,9 +6,11 @@
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
+mod base64;
 pub mod beam;
 pub mod digest;
 pub mod git;
+pub mod http;
 pub mod identicon;
 pub mod job;
 mod md5_lanes;

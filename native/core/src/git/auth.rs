@@ -77,7 +77,7 @@ impl Auth {
     }
 
     /// User name and password for a url over https.
-    fn basic(&self, url: &GitUrl) -> Result<(String, Secret)> {
+    pub(crate) fn basic(&self, url: &GitUrl) -> Result<(String, Secret)> {
         match (&url.user, &url.password) {
             (Some(Secret(user)), Some(password)) => return Ok((user.clone(), password.clone())),
             // `https://TOKEN@host/…` is how forges write a token into a url.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use sha1::{Digest, Sha1};
 
-use super::base64;
 use super::error::{Fact, GitError, Kind, Result};
+use crate::base64;
 
 /// What a server showed.
 pub(crate) struct ServerKey<'a> {

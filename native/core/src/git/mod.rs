@@ -20,7 +20,6 @@ pub mod request;
 pub mod tree;
 pub mod url;
 
-mod base64;
 #[doc(hidden)]
 pub mod known_hosts;
 mod lock;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bc_gitops_core::{beam, git, mesh, spec};
+use bc_gitops_core::{beam, git, http, mesh, spec};
 
 /// Mutations per entry; `BCT_FUZZ` asks for more.
 const MUTATIONS: usize = 6_000;
@@ -41,6 +41,11 @@ fn object_files_never_panic() {
 #[test]
 fn urls_never_panic() {
     run("url", git::url::fuzz);
+}
+
+#[test]
+fn urls_of_downloads_never_panic() {
+    run("http_url", http::fuzz);
 }
 
 #[test]

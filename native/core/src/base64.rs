@@ -1,4 +1,4 @@
-//! Base64 as known_hosts files and key fingerprints use it.
+//! Base64, RFC 4648.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -15,6 +15,13 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
             text.push(char::from(ALPHABET[index as usize]));
         }
     }
+    text
+}
+
+/// Encodes with padding.
+pub(crate) fn encode_padded(bytes: &[u8]) -> String {
+    let mut text = encode(bytes);
+    text.extend(std::iter::repeat_n('=', (4 - text.len() % 4) % 4));
     text
 }
 
@@ -50,6 +57,8 @@ mod tests {
         assert_eq!(encode(b"foobar"), "Zm9vYmFy");
         assert_eq!(encode(b"fooba"), "Zm9vYmE");
         assert_eq!(encode(b"foob"), "Zm9vYg");
+        assert_eq!(encode_padded(b"foob"), "Zm9vYg==");
+        assert_eq!(encode_padded(b"foo"), "Zm9v");
         assert_eq!(decode("Zm9vYg==").unwrap(), b"foob");
         assert_eq!(decode("a"), None);
         assert_eq!(decode("a b="), None);
