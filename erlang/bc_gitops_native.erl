@@ -8,6 +8,8 @@
 -export([check/0, check/1, abi/0]).
 %% jobs answer by message
 -export([job_cancel/1, job_abandoned/0]).
+%% downloads
+-export([download_start/3]).
 %% git
 -export([git_start/3, git_head/1, git_log/2, git_checkout/2]).
 %% specs
@@ -59,6 +61,12 @@ job_cancel(_Job) -> stub().
 %% How many threads hang in a call past the end of their job.
 -spec job_abandoned() -> non_neg_integer().
 job_abandoned() -> stub().
+
+%% A job; `#{url, path, timeout, auth, max_bytes, sha256}' (the last two may be missing; 32 bytes).
+%% Answers `#{bytes, sha256, resumed}', tells `#{received_bytes, total_bytes}'.
+-spec download_start(Request :: map(), ReplyTo :: pid(), Ref :: reference()) ->
+    {ok, job()} | {error, term()}.
+download_start(_Request, _ReplyTo, _Ref) -> stub().
 
 %% A job of any kind: `{bc_gitops_job, Ref, {ok, Map} | {error, {Kind, Details}}}' comes once, and
 %% `{bc_gitops_job_progress, Ref, Map}' any number of times before. It ends with ReplyTo.

@@ -49,6 +49,7 @@ calls() ->
     [{abi, fun bc_gitops_native:abi/0},
      {job_abandoned, fun bc_gitops_native:job_abandoned/0},
      {job_cancel, fun() -> cancelled(started(<<"https://127.0.0.1:1/">>)) end},
+     {download_start, fun() -> cancelled(download(LongUrl)) end},
      {git_start, fun() -> cancelled(started(LongUrl)) end},
      {identicon, fun() -> bc_gitops_native:identicon(Longest, 16#ffffffff) end},
      {identicon_uri, fun() -> bc_gitops_native:identicon_uri(Longest, 16#ffffffff) end}].
@@ -57,6 +58,11 @@ started(Url) ->
     Request = #{op => list, url => Url, timeout => 1000, auth => #{}},
     Ref = make_ref(),
     {ok, Job} = bc_gitops_native:git_start(Request, self(), Ref),
+    Job.
+
+download(Url) ->
+    Request = #{url => Url, path => <<"/nonexistent/x">>, timeout => 1000, auth => #{}},
+    {ok, Job} = bc_gitops_native:download_start(Request, self(), make_ref()),
     Job.
 
 cancelled(Job) ->

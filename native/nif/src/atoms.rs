@@ -86,6 +86,19 @@ rustler::atoms! {
     corrupt,
     locked,
 
+    // downloads
+    bytes,
+    resumed,
+    total_bytes,
+    status,
+    connection_broken,
+    tls,
+    http_status,
+    protocol,
+    redirect,
+    digest_mismatch,
+    disk_full,
+
     // plan
     running,
     stopped,

@@ -6,6 +6,7 @@ use std::path::Path;
 use bc_gitops_core::beam::{BeamError, BeamErrorKind};
 use bc_gitops_core::digest::DigestError;
 use bc_gitops_core::git::error::{Fact, GitError, Kind};
+use bc_gitops_core::http;
 use bc_gitops_core::snapshot::{SnapshotError, SnapshotErrorKind};
 use rustler::{Atom, Encoder, Env, NewBinary, Term};
 
@@ -21,6 +22,8 @@ pub struct Failure {
 pub enum Detail {
     /// A binary.
     Bytes(Vec<u8>),
+    /// An integer.
+    Number(u64),
 }
 
 impl Failure {
@@ -54,6 +57,7 @@ impl Encoder for Detail {
     fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
         match self {
             Detail::Bytes(bytes) => binary(env, bytes),
+            Detail::Number(number) => number.encode(env),
         }
     }
 }
@@ -160,6 +164,52 @@ fn git_fact(fact: Fact) -> Atom {
         Fact::Fingerprint => atoms::fingerprint(),
         Fact::Host => atoms::host(),
         Fact::Submodule => atoms::submodule(),
+    }
+}
+
+impl From<http::HttpError> for Failure {
+    fn from(error: http::HttpError) -> Self {
+        let bytes = |text: String| Detail::Bytes(text.into_bytes());
+        let mut failure = Failure::new(http_kind(error.kind), &error.message);
+        if let Some(url) = error.url {
+            failure = failure.with(atoms::url(), bytes(url));
+        }
+        if let Some(status) = error.status {
+            failure = failure.with(atoms::status(), Detail::Number(status.into()));
+        }
+        error
+            .facts
+            .into_iter()
+            .fold(failure, |failure, (fact, value)| {
+                let key = match fact {
+                    http::Fact::Path => atoms::path(),
+                    http::Fact::Expected => atoms::expected(),
+                    http::Fact::Found => atoms::found(),
+                };
+                failure.with(key, bytes(value))
+            })
+    }
+}
+
+fn http_kind(kind: http::Kind) -> Atom {
+    use http::Kind;
+    match kind {
+        Kind::Unreachable => atoms::unreachable(),
+        Kind::Broken => atoms::connection_broken(),
+        Kind::Timeout => atoms::timeout(),
+        Kind::Cancelled => atoms::cancelled(),
+        Kind::Certificate => atoms::certificate(),
+        Kind::Tls => atoms::tls(),
+        Kind::AuthFailed => atoms::auth_failed(),
+        Kind::NotFound => atoms::not_found(),
+        Kind::Status => atoms::http_status(),
+        Kind::Protocol => atoms::protocol(),
+        Kind::Redirect => atoms::redirect(),
+        Kind::BadUrl => atoms::bad_url(),
+        Kind::TooLarge => atoms::too_large(),
+        Kind::DigestMismatch => atoms::digest_mismatch(),
+        Kind::DiskFull => atoms::disk_full(),
+        Kind::Io => atoms::io(),
     }
 }
 

@@ -1,0 +1,72 @@
+//! Downloads.
+
+use std::time::Duration;
+
+use bc_gitops_core::http::{DEFAULT_MAX_BYTES, Download, Downloaded, HttpError, Progress, Target};
+use rustler::{Binary, Encoder, Env, Error, LocalPid, NifResult, Term};
+
+use crate::atoms;
+use crate::errors::{Failure, binary};
+use crate::git::decode_auth;
+use crate::job::{self, Spoken};
+use crate::terms::{map, need, optional, path_of, text};
+
+impl Spoken for Download {
+    fn answer(env: Env<'_>, result: Result<Downloaded, HttpError>) -> Term<'_> {
+        match result {
+            Ok(done) => (atoms::ok(), encode_done(env, &done)).encode(env),
+            Err(error) => (atoms::error(), Failure::from(error)).encode(env),
+        }
+    }
+
+    fn progress(env: Env<'_>, progress: Progress) -> Term<'_> {
+        let total = progress
+            .total_bytes
+            .map_or(atoms::undefined().encode(env), |total| total.encode(env));
+        map(
+            env,
+            &[
+                (atoms::received_bytes(), progress.received_bytes.encode(env)),
+                (atoms::total_bytes(), total),
+            ],
+        )
+    }
+}
+
+#[rustler::nif]
+fn download_start<'a>(
+    env: Env<'a>,
+    request: Term<'a>,
+    pid: LocalPid,
+    reference: Term<'a>,
+) -> NifResult<Term<'a>> {
+    let timeout = Duration::from_millis(need(request, atoms::timeout())?);
+    job::start(env, decode_download(request)?, timeout, pid, reference)
+}
+
+fn decode_download(request: Term<'_>) -> NifResult<Download> {
+    let sha256 = match optional::<Binary>(request, atoms::sha256())? {
+        Some(digest) => Some(digest.as_slice().try_into().map_err(|_| Error::BadArg)?),
+        None => None,
+    };
+    Ok(Download {
+        url: text(request, atoms::url())?,
+        target: Target {
+            path: path_of(&need(request, atoms::path())?),
+            max_bytes: optional(request, atoms::max_bytes())?.unwrap_or(DEFAULT_MAX_BYTES),
+            sha256,
+        },
+        auth: decode_auth(need(request, atoms::auth())?)?,
+    })
+}
+
+fn encode_done<'a>(env: Env<'a>, done: &Downloaded) -> Term<'a> {
+    map(
+        env,
+        &[
+            (atoms::bytes(), done.bytes.encode(env)),
+            (atoms::sha256(), binary(env, &done.sha256)),
+            (atoms::resumed(), done.resumed.encode(env)),
+        ],
+    )
+}
