@@ -12,6 +12,8 @@
 -export([download_start/3]).
 %% git
 -export([git_start/3, git_head/1, git_log/2, git_checkout/2]).
+%% content by its digest: jobs as well
+-export([mesh_mcid/1, mesh_start/3]).
 %% specs
 -export([snapshot_open/4, snapshot_summary/1, snapshot_names/1, snapshot_spec/2, snapshot_specs/1,
          spec_dir/2, spec_file/2, spec_map/2, spec_fingerprint/1]).
@@ -81,6 +83,13 @@ git_log(_Path, _Count) -> stub().
 
 -spec git_checkout(Path :: binary(), Ref :: binary()) -> ok | {error, term()}.
 git_checkout(_Path, _Ref) -> stub().
+
+-spec mesh_mcid(Text :: binary()) ->
+    {ok, #{kind := raw | manifest, digest := binary(), mcid := binary()}} | {error, term()}.
+mesh_mcid(_Text) -> stub().
+
+-spec mesh_start(Request :: map(), ReplyTo :: pid(), Ref :: reference()) -> {ok, job()} | {error, term()}.
+mesh_start(_Request, _ReplyTo, _Ref) -> stub().
 
 -spec snapshot_open(Path :: binary(), Commit :: binary(),
                     Options :: #{apps_dir := binary(), atom_room := non_neg_integer()},

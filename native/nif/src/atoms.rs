@@ -147,6 +147,28 @@ rustler::atoms! {
     sha256,
     blake3,
 
+    // content of the mesh
+    raw,
+    manifest,
+    digest,
+    mcid,
+    verify,
+    admit,
+    lay_out,
+    publish,
+    from,
+    to,
+    store,
+    chunk,
+    limit,
+    pieces,
+    archive,
+    files,
+    bytes,
+    bad_mcid,
+    bad_manifest,
+    content_mismatch,
+
     // specs and snapshots
     apps_dir,
     atom_room,

@@ -81,7 +81,7 @@ pub fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
     binary.into()
 }
 
-fn io_kind(error: &std::io::Error) -> Atom {
+pub fn io_kind(error: &std::io::Error) -> Atom {
     if error.kind() == std::io::ErrorKind::NotFound {
         atoms::not_found()
     } else {

@@ -8,6 +8,7 @@ mod files;
 mod git;
 mod http;
 mod job;
+mod mesh;
 mod plan;
 mod problems;
 mod records;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::job::Failure;
+
 /// Why content was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum MeshError {
@@ -41,6 +43,9 @@ pub enum MeshError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The job ended before its work did.
+    #[error("{0}")]
+    Ended(Failure),
     /// The operating system refused.
     #[error("{}: {error}", path.display())]
     Io {
@@ -49,6 +54,12 @@ pub enum MeshError {
         /// What the operating system said.
         error: std::io::Error,
     },
+}
+
+impl From<Failure> for MeshError {
+    fn from(failure: Failure) -> Self {
+        MeshError::Ended(failure)
+    }
 }
 
 impl MeshError {

@@ -11,6 +11,7 @@
 
 mod content;
 mod error;
+mod job;
 pub mod manifest;
 mod mcid;
 mod publish;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use content::{Step, admit, verify};
 pub use error::{MeshError, Result};
+pub use job::{Op, Outcome};
 pub use mcid::{Kind, Mcid};
 pub use publish::{Published, publish};
 pub use tree::{Laid, lay_out};
