@@ -164,7 +164,6 @@ rustler::atoms! {
     pieces,
     archive,
     files,
-    bytes,
     bad_mcid,
     bad_manifest,
     content_mismatch,
