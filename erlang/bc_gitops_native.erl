@@ -21,6 +21,8 @@
 -export([plan/3]).
 %% BEAM files, digests, identicons
 -export([beam_md5/1, beam_scan/1, digest_file/2, digest_bytes/2, identicon/2, identicon_uri/2]).
+%% the files of builds
+-export([store_seal/1, store_check/2, store_stamp/1, disk_space/1]).
 
 -export_type([job/0, snapshot/0]).
 
@@ -140,6 +142,21 @@ identicon(_Input, _Size) -> stub().
 
 -spec identicon_uri(Input :: binary(), Size :: pos_integer()) -> binary().
 identicon_uri(_Input, _Size) -> stub().
+
+-spec store_seal(Dir :: binary()) ->
+    {ok, #{files := binary(), count := non_neg_integer(), bytes := non_neg_integer()}} | {error, term()}.
+store_seal(_Dir) -> stub().
+
+-spec store_check(Dir :: binary(), Files :: binary()) -> {ok, Stamp :: binary()} | {error, term()}.
+store_check(_Dir, _Files) -> stub().
+
+-spec store_stamp(Dir :: binary()) -> {ok, Stamp :: binary()} | {error, term()}.
+store_stamp(_Dir) -> stub().
+
+-spec disk_space(Path :: binary()) ->
+    {ok, #{free := non_neg_integer(), total := non_neg_integer(), free_files := non_neg_integer(),
+           total_files := non_neg_integer()}} | {error, term()}.
+disk_space(_Path) -> stub().
 
 %% Dialyzer takes a NIF stub to return anything; no_return() here would silence it in every caller.
 -spec stub() -> any().

@@ -83,19 +83,19 @@ known_commits_need_no_network(Config) ->
     ?assertEqual({ok, Build}, prepare(demo_net, source(Config, Commit))).
 
 damaged_builds_are_made_again(Config) ->
-    Commit = commit(Config, bct_app:erlang_mk("demo_dam", "1.0.0")),
+    Script = "mkdir -p priv; echo data > priv/data",
+    Commit = commit(Config, bct_app:erlang_mk("demo_dam", "1.0.0", Script)),
     {ok, #{path := Path} = Build} = prepare(demo_dam, source(Config, Commit)),
-    Beam = filename:join(Path, "ebin/demo_dam.beam"),
+    Files = [{"ebin/demo_dam.beam", <<>>}, {"ebin/demo_dam.beam", none}, {"ebin/demo_dam.app", "[]."},
+             {"priv/data", "other\n"}, {"../../files", none}, {"../../manifest", "#{format => 1, bui"}],
     [begin
-        ok = Damage(),
+        ok = bct_build:damage(filename:join(Path, File), Content),
         ?assertEqual({ok, Build}, prepare(demo_dam, source(Config, Commit))),
-        ?assert(bc_gitops_store:intact(Build))
-     end || Damage <- [
-        fun() -> file:write_file(Beam, <<>>) end,
-        fun() -> file:delete(Beam) end,
-        fun() -> file:write_file(filename:join([Path, "../../manifest"]), "#{format => 1, bui") end
-    ]],
-    ?assertEqual(3, bct_workspace:builds(demo_dam, "make app")).
+        ?assertEqual(ok, bc_gitops_workspace:check(Build))
+     end || {File, Content} <- Files],
+    ?assertEqual({ok, <<"data\n">>}, file:read_file(filename:join(Path, "priv/data"))),
+    ?assertEqual([maps:get(key, Build)], bc_gitops_store:keys(?config(workspace, Config))),
+    ?assertEqual([], bct_workspace:scratches()).
 
 builds_in_use_stay(Config) ->
     commit(Config, bct_app:mix("demo_use", "1.0.0")),

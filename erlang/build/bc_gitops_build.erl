@@ -99,19 +99,26 @@ build_or_find(#{name := Name, workspace := Workspace, version := Version} = Job)
     end.
 
 %% @doc A build of this revision by the tools that are here now; where its tool is missing, one that
-%% this VM can run.
+%% this VM can run. One that is damaged is not taken.
 -spec stored(Workspace, atom(), Revision, Version) ->
     {ok, bc_gitops_store:build()} | {error, not_found}
     when Workspace :: binary(), Revision :: binary(), Version :: binary() | undefined.
 stored(Workspace, Name, Revision, Version) ->
-    Builds = [Build || #{version := V} = Build <- bc_gitops_store:find(Workspace, Name, Revision),
-                       Version =:= undefined orelse V =:= Version, is_current(Workspace, Build)],
-    case Builds of
-        [#{key := Key} = Build | _] ->
+    first_whole(Workspace, [Build || #{version := V} = Build
+                                        <- bc_gitops_store:find(Workspace, Name, Revision),
+                                     Version =:= undefined orelse V =:= Version,
+                                     is_current(Workspace, Build)]).
+
+first_whole(_Workspace, []) ->
+    {error, not_found};
+first_whole(Workspace, [#{key := Key} = Build | Rest]) ->
+    case bc_gitops_store_check:check(Workspace, Build) of
+        ok ->
             bc_gitops_store:touch(Workspace, Key),
             {ok, Build};
-        [] ->
-            {error, not_found}
+        {error, {build_damaged, #{message := Message}}} ->
+            logger:warning("bc_gitops: ~ts; it is built anew", [Message]),
+            first_whole(Workspace, Rest)
     end.
 
 is_current(Workspace, #{tool := Tool, toolchain := Toolchain, otp := Otp} = Build) ->
@@ -121,7 +128,9 @@ is_current(Workspace, #{tool := Tool, toolchain := Toolchain, otp := Otp} = Buil
         {ok, #{text := Text}} -> Text =:= Toolchain;
         {error, _} -> Otp =:= list_to_binary(erlang:system_info(otp_release))
     end,
-    Fits andalso bc_gitops_store:intact(Build).
+    #{arch := Arch, options := Options} = Build,
+    Fits andalso Arch =:= bc_gitops_store:architecture()
+        andalso Options =:= bc_gitops_store:options().
 
 build(Job) ->
     steps([fun compile/1, fun collect/1, fun verify/1, fun store/1], Job).
@@ -218,7 +227,8 @@ store(#{name := Name, key := Key, libs := Libs, tool := Tool, out := Out} = Job)
         version => maps:get(built, Job), revision => maps:get(revision, Job),
         tool => Tool:name(), toolchain => maps:get(toolchain, Job),
         otp => list_to_binary(erlang:system_info(otp_release)),
-        path => Path, libs => Libs, needs => maps:get(needs, Job)
+        path => Path, libs => Libs, needs => maps:get(needs, Job),
+        source => bc_gitops_store:source_id(maps:get(source, Job))
     },
     bc_gitops_store:publish(maps:get(workspace, Job), Out, Key, Build).
 

@@ -29,7 +29,7 @@ libs(Apps, Toolchain, Places) ->
 
 stored(Missing, Toolchain, #{workspace := Workspace} = Places) ->
     Key = bc_gitops_store:key(elixir, <<"0000000000">>, Toolchain),
-    Found = case intact(bc_gitops_store:lookup(Workspace, Key)) of
+    Found = case whole(Workspace, bc_gitops_store:lookup(Workspace, Key)) of
         {ok, _} = Kept -> Kept;
         {error, not_found} -> store(Key, Toolchain, Places)
     end,
@@ -38,12 +38,12 @@ stored(Missing, Toolchain, #{workspace := Workspace} = Places) ->
         {error, _} = Error -> Error
     end.
 
-intact({ok, Build}) ->
-    case bc_gitops_store:intact(Build) of
+whole(Workspace, {ok, Build}) ->
+    case bc_gitops_store_check:is_whole(Workspace, Build) of
         true -> {ok, Build};
         false -> {error, not_found}
     end;
-intact({error, not_found}) ->
+whole(_Workspace, {error, not_found}) ->
     {error, not_found}.
 
 %% All that is missing, and Elixir itself, which each of its applications needs.

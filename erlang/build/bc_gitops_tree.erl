@@ -2,7 +2,7 @@
 -module(bc_gitops_tree).
 
 -export([copy/3, new_budget/0, real_path/1, is_below/2]).
--export([sync/1, sync_directory/1, write_atomically/2, remove/1]).
+-export([sync_directory/1, write_atomically/2, remove/1]).
 
 -export_type([budget/0]).
 
@@ -85,21 +85,6 @@ made({error, Reason}, Path) -> refuse(unwritable, Path, #{reason => Reason}).
 refuse(Kind, Path, Details) ->
     throw({refused, Kind, Details#{path => to_binary(Path)}}).
 
-%% @doc Sees to it that everything below a directory is on the disk before it is given its name.
--spec sync(file:filename_all()) -> ok | {error, {unwritable, map()}}.
-sync(Path) ->
-    case filelib:is_dir(Path) of
-        true ->
-            {ok, Names} = file:list_dir_all(Path),
-            Each = fun(Name, ok) -> sync(filename:join(Path, Name)); (_, Error) -> Error end,
-            case lists:foldl(Each, ok, Names) of
-                ok -> sync_directory(Path);
-                Error -> Error
-            end;
-        false ->
-            sync(Path, [read, raw])
-    end.
-
 %% @doc Sees to it that the names in a directory are on the disk.
 -spec sync_directory(file:filename_all()) -> ok | {error, {unwritable, map()}}.
 sync_directory(Path) ->
@@ -126,7 +111,7 @@ write_atomically(Path, Content) ->
     Steps = [
         fun() -> file:write_file(New, Content) end,
         fun() -> file:change_mode(New, 8#600) end,
-        fun() -> sync(New) end,
+        fun() -> sync(New, [read, raw]) end,
         fun() -> file:rename(New, Path) end,
         fun() -> sync_directory(filename:dirname(Path)) end
     ],

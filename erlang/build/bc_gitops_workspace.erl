@@ -8,7 +8,7 @@
 
 -include("bc_gitops.hrl").
 
--export([prepare/3, prepared/2, lookup/1, in_use/2, released/2, build_log/1, child_specs/0]).
+-export([prepare/3, prepared/2, lookup/1, check/1, in_use/2, released/2, build_log/1, child_specs/0]).
 %% What callers of 0.7 know
 -export([init/0, init/1, fetch_package/2, remove_package/1, delete_package/1, cleanup/0]).
 -export([get_package_path/1, get_ebin_paths/1, add_code_path/1, purge_package_modules/1]).
@@ -47,6 +47,19 @@ prepared(Name, #source_spec{} = Source) ->
 lookup(Key) ->
     ok = bc_gitops_workspace_server:ensure(),
     bc_gitops_store:lookup(bc_gitops_workspace_server:root(), Key).
+
+%% @doc Whether the files of a build, and of what it needs, are those that were stored. To be asked
+%% before anything of it is loaded, and before anything is stopped for it. What is damaged is
+%% prepared anew by the next `prepare/3'.
+-spec check(build()) -> ok | {error, {build_damaged, map()}}.
+check(#{key := Key} = Build) ->
+    ok = bc_gitops_workspace_server:ensure(),
+    case bc_gitops_store_check:check(bc_gitops_workspace_server:root(), Build) of
+        ok -> ok;
+        {error, _} = Error ->
+            ok = bc_gitops_workspace_cleaner:forget_build(Key),
+            Error
+    end.
 
 %% @doc Keeps a build in the store as long as Owner has not said `released/2'.
 -spec in_use(Key :: binary(), Owner :: atom()) -> ok.

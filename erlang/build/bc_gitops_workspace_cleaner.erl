@@ -2,9 +2,7 @@
 %%% code path of this VM, and what another build in use needs (Elixir's own libraries).
 -module(bc_gitops_workspace_cleaner).
 
--export([forget/1, delete_unused/1, prune/2]).
-
--include_lib("kernel/include/file.hrl").
+-export([forget/1, forget_build/1, delete_unused/1, prune/2]).
 
 %% @doc Forgets what was prepared under a name, or under all with `_'.
 -spec forget(atom()) -> ok.
@@ -14,6 +12,15 @@ forget(Name) ->
     true = ets:match_delete(Table, {{prepared, Name, '_'}, '_'}),
     true = ets:match_delete(Table, {{latest, Name}, '_'}),
     ok.
+
+%% @doc Sees to it that no one is handed a build that is gone or damaged.
+-spec forget_build(Key :: binary()) -> ok.
+forget_build(Key) ->
+    Table = bc_gitops_workspace_server:table(),
+    lists:foreach(fun
+        ({Row, #{key := K}}) when K =:= Key -> true = ets:delete(Table, Row);
+        (_) -> ok
+    end, ets:tab2list(Table)).
 
 %% @doc Deletes the unused builds that Choose chooses.
 -spec delete_unused(fun((bc_gitops_store:build()) -> boolean())) ->
@@ -31,7 +38,7 @@ delete_unused(Choose) ->
 prune(Name, Newest) ->
     Root = bc_gitops_workspace_server:root(),
     Builds = builds(Root, bc_gitops_store:keys(Root, Name)),
-    Aged = lists:sort([{age(Root, Key), Key} || #{key := Key} <- Builds, Key =/= Newest]),
+    Aged = lists:sort([{bc_gitops_store:touched(Root, Key), Key} || #{key := Key} <- Builds, Key =/= Newest]),
     Old = lists:sublist(Aged, max(0, length(Aged) + 1 - bc_gitops_build_config:builds_kept())),
     case delete(Root, [Key || {_, Key} <- Old] -- used(Builds)) of
         ok ->
@@ -42,12 +49,6 @@ prune(Name, Newest) ->
 
 builds(Root, Keys) ->
     [Build || Key <- Keys, {ok, Build} <- [bc_gitops_store:lookup(Root, Key)]].
-
-age(Root, Key) ->
-    case file:read_file_info(filename:join(bc_gitops_store:path(Root, Key), "manifest")) of
-        {ok, #file_info{mtime = Time}} -> Time;
-        {error, _} -> {{1970, 1, 1}, {0, 0, 0}}
-    end.
 
 used(Builds) ->
     Table = bc_gitops_workspace_server:table(),
@@ -65,11 +66,3 @@ delete(Root, Keys) ->
             Error
     end,
     lists:foldl(Delete, ok, Keys).
-
-%% No one shall be handed a build that is gone.
-forget_build(Key) ->
-    Table = bc_gitops_workspace_server:table(),
-    lists:foreach(fun
-        ({Row, #{key := K}}) when K =:= Key -> true = ets:delete(Table, Row);
-        (_) -> ok
-    end, ets:tab2list(Table)).

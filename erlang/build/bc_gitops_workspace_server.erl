@@ -11,8 +11,10 @@
 -define(TABLE, bc_gitops_workspace).
 %% See bc_gitops_scratch: a VM that cannot be looked for lives while it says so.
 -define(BEAT, 60000).
+%% Builds that are read in full at once. Each takes one of the schedulers that the VM reads files with.
+-define(CHECKS, 2).
 
--type resource() :: slot | {source, term()}.
+-type resource() :: slot | check | {source, term()}.
 -type id() :: reference().
 
 -record(state, {
@@ -252,4 +254,5 @@ grant({Id, Resource, From, Monitor} = Waiter, #state{holds = Holds, waiting = Wa
     end.
 
 capacity(slot) -> bc_gitops_build_config:build_jobs();
+capacity(check) -> ?CHECKS;
 capacity({source, _}) -> 1.

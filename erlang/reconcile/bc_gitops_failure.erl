@@ -93,6 +93,8 @@ describe({cancelled, #{app := App}}) ->
 describe({busy, #{runtime := Module, callback := Callback}}) ->
     text("the runtime module ~ts was busy with another call when ~ts was due; tried again",
          [value(Module), value(Callback)]);
+describe({build_damaged, #{message := Message}}) ->
+    text("~ts; it is built anew once, and if that does not help the disk is to be looked at", [Message]);
 describe({build_damaged, #{module := Module, file := File}}) ->
     text("its build in the store is damaged (module ~ts, ~ts); it is built anew once, and if that does not "
          "help the disk is to be looked at", [value(Module), value(File)]);

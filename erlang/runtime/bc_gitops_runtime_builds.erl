@@ -18,7 +18,8 @@ prepare(#app_spec{name = Name} = Spec) ->
         not_found -> checked(Spec, bc_gitops_workspace:prepare(Name, source(Spec), options(Spec)))
     end.
 
-%% @doc What was prepared for exactly this spec, else fetched and built now.
+%% @doc What was prepared for exactly this spec, else fetched and built now. One that was damaged
+%% since it was prepared is an error; preparing it makes it anew.
 -spec find(#app_spec{}) -> {ok, bc_gitops_switch:build()} | failure().
 find(#app_spec{name = Name} = Spec) ->
     case from_host(Spec) of
@@ -27,7 +28,7 @@ find(#app_spec{name = Name} = Spec) ->
         not_found ->
             case bc_gitops_workspace:prepared(Name, source(Spec)) of
                 {ok, #{version := Version} = Build} when Version =:= Spec#app_spec.version ->
-                    {ok, Build};
+                    whole(Build);
                 _ ->
                     checked(Spec, bc_gitops_workspace:prepare(Name, source(Spec), options(Spec)))
             end
@@ -42,8 +43,15 @@ lookup(Spec, ?HOST_KEY) ->
     end;
 lookup(Spec, Key) ->
     case bc_gitops_workspace:lookup(Key) of
-        {ok, Build} -> checked(Spec, {ok, Build});
+        {ok, Build} -> checked(Spec, whole(Build));
         {error, not_found} -> {error, {build_not_found, #{app => Spec#app_spec.name, key => Key}}}
+    end.
+
+%% What is damaged is found out here, before anything is stopped for it.
+whole(Build) ->
+    case bc_gitops_workspace:check(Build) of
+        ok -> {ok, Build};
+        {error, _} = Error -> Error
     end.
 
 source(#app_spec{source = undefined}) -> #source_spec{};

@@ -128,24 +128,22 @@ change_env(#app_spec{name = Name, env = Env} = Spec, Entry) ->
 -spec restore(#app_spec{}, Key :: binary()) -> {ok, #app_state{}} | failure().
 restore(#app_spec{} = Spec, Key) ->
     case is_possible(Spec) of
-        ok -> restore_build(Spec, bc_gitops_runtime_builds:lookup(Spec, Key));
+        ok -> restore_possible(Spec, Key);
         {error, _} = Error -> Error
     end.
 
-restore_build(#app_spec{name = Name} = Spec, {ok, #{libs := Libs} = Build}) ->
-    Own = [Lib || #{name := LibName} = Lib <- Libs, LibName =:= Name],
-    #{key := Key} = Build,
+%% What runs needs no file, so that a damaged store does not take it down.
+restore_possible(#app_spec{name = Name, version = Version} = Spec, Key) ->
     case bc_gitops_runtime_table:find(Name) of
-        {ok, #{build := #{key := Key}} = Entry} ->
+        {ok, #{build := #{key := Key, version := Version, libs := Libs}} = Entry} ->
+            Own = [Lib || #{name := LibName} = Lib <- Libs, LibName =:= Name],
             case bc_gitops_app_control:is_up(Name) andalso bc_gitops_code:verify(Own) =:= ok of
                 true -> adopt(Spec, Entry);
-                false -> switch_to(Spec, {ok, Build})
+                false -> switch_to(Spec, bc_gitops_runtime_builds:lookup(Spec, Key))
             end;
         _OtherOrNone ->
-            switch_to(Spec, {ok, Build})
-    end;
-restore_build(_Spec, {error, _} = Error) ->
-    Error.
+            switch_to(Spec, bc_gitops_runtime_builds:lookup(Spec, Key))
+    end.
 
 %% The environment may have changed while bc_gitops was away.
 adopt(#app_spec{env = Env} = Spec, #{spec := #app_spec{env = Env}} = Entry) ->

@@ -1,7 +1,7 @@
 %%% @doc Builds made of source text, as the workspace would hand them to the runtime: compiled into
 %%% `<workspace>/store/<key>/lib/<app>/ebin'.
 -module(bct_build).
--export([make/2, make/3, lib/3, build/3, app/1, app/2, offer/2, publish/1]).
+-export([make/2, make/3, lib/3, build/3, app/1, app/2, offer/2, publish/1, damage/2]).
 
 %% @doc A build of one application. Options: vsn, modules => [{Name, SourceText}], app => extra keys
 %% of the .app file, files => [{RelativePath, Content}], libs => [lib()] that come before it.
@@ -11,7 +11,8 @@ make(Store, Options) ->
 make(Store, Name, Options) ->
     Key = maps:get(key, Options, key(Name)),
     Lib = lib(Store, Key, Options#{name => Name}),
-    build(Key, Lib, maps:get(libs, Options, [])).
+    {ok, Build} = bc_gitops_store:seal(Store, build(Key, Lib, maps:get(libs, Options, []))),
+    Build.
 
 key(Name) ->
     iolist_to_binary([atom_to_binary(Name), $-, integer_to_binary(erlang:unique_integer([positive]))]).
@@ -71,8 +72,16 @@ offer(#{app := Name} = Build, Source) ->
     true = ets:insert(bc_gitops_workspace_server:table(), {{prepared, Name, Source}, Build}),
     ok.
 
-%% @doc Puts the build into the workspace's store, where its key finds it.
+%% @doc The build, as the workspace's store finds it by its key.
 publish(#{key := Key} = Build) ->
-    Root = bc_gitops_workspace_server:root(),
-    {ok, _} = bc_gitops_store:publish(Root, bc_gitops_store:path(Root, Key), Key, Build),
+    {ok, _} = bc_gitops_workspace:lookup(Key),
     Build.
+
+%% @doc Changes, or removes, a file of a build, which is read-only.
+damage(File, Content) ->
+    ok = file:change_mode(filename:dirname(File), 8#755),
+    _ = file:delete(File),
+    case Content of
+        none -> ok;
+        _ -> file:write_file(File, Content)
+    end.

@@ -54,25 +54,28 @@ pub fn of_file(algorithm: Algorithm, path: &Path) -> Result<[u8; 32], DigestErro
     if !std::fs::metadata(path).map_err(io)?.is_file() {
         return Err(DigestError::NotAFile(path.to_path_buf()));
     }
-    let file = File::open(path).map_err(io)?;
+    of_open(algorithm, &File::open(path).map_err(io)?).map_err(io)
+}
+
+/// The digest of what an open file has from here to its end.
+pub(crate) fn of_open(algorithm: Algorithm, file: &File) -> std::io::Result<[u8; 32]> {
     match algorithm {
         Algorithm::Sha256 => {
             let mut hasher = Sha256::new();
-            stream(file, |bytes| hasher.update(bytes)).map_err(io)?;
+            stream(file, |bytes| hasher.update(bytes))?;
             Ok(hasher.finalize().into())
         }
         Algorithm::Blake3 => {
             let mut hasher = blake3::Hasher::new();
             stream(file, |bytes| {
                 hasher.update(bytes);
-            })
-            .map_err(io)?;
+            })?;
             Ok(hasher.finalize().into())
         }
     }
 }
 
-fn stream(mut file: File, mut update: impl FnMut(&[u8])) -> std::io::Result<()> {
+fn stream(mut file: &File, mut update: impl FnMut(&[u8])) -> std::io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         match file.read(&mut buffer) {

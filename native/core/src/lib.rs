@@ -1,7 +1,7 @@
 //! The decisions of bc_gitops. This crate knows nothing of Erlang; `cargo test` alone covers it.
 //!
 //! ```text
-//! git ──commit──▶ snapshot ──specs──▶ plan        beam, digest, identicon: on their own
+//! git ──commit──▶ snapshot ──specs──▶ plan        beam, digest, identicon, store: on their own
 //! ```
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
@@ -19,3 +19,4 @@ pub mod plan;
 mod pool;
 pub mod snapshot;
 pub mod spec;
+pub mod store;

@@ -168,6 +168,17 @@ rustler::atoms! {
     bad_manifest,
     content_mismatch,
 
+    // the files of builds
+    count,
+    free,
+    total,
+    free_files,
+    total_files,
+    build_damaged,
+    no_space,
+    special_file,
+    too_many_files,
+
     // specs and snapshots
     apps_dir,
     atom_room,

@@ -8,6 +8,7 @@ use bc_gitops_core::digest::DigestError;
 use bc_gitops_core::git::error::{Fact, GitError, Kind};
 use bc_gitops_core::http;
 use bc_gitops_core::snapshot::{SnapshotError, SnapshotErrorKind};
+use bc_gitops_core::store::StoreError;
 use rustler::{Atom, Encoder, Env, NewBinary, Term};
 
 use crate::atoms;
@@ -82,10 +83,11 @@ pub fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
 }
 
 pub fn io_kind(error: &std::io::Error) -> Atom {
-    if error.kind() == std::io::ErrorKind::NotFound {
-        atoms::not_found()
-    } else {
-        atoms::io()
+    use std::io::ErrorKind::{NotFound, QuotaExceeded, StorageFull};
+    match error.kind() {
+        NotFound => atoms::not_found(),
+        StorageFull | QuotaExceeded => atoms::no_space(),
+        _ => atoms::io(),
     }
 }
 
@@ -114,6 +116,19 @@ impl From<DigestError> for Failure {
                 Failure::new(atoms::not_a_file(), &error).with_path(path)
             }
         }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let (kind, path) = match &error {
+            StoreError::Io { path, error } => (io_kind(error), path),
+            StoreError::Special(path) => (atoms::special_file(), path),
+            StoreError::TooMany(path) => (atoms::too_many_files(), path),
+            StoreError::TooDeep(path) => (atoms::too_deep(), path),
+            StoreError::Damaged { path, .. } => (atoms::build_damaged(), path),
+        };
+        Failure::new(kind, &error).with_path(path)
     }
 }
 

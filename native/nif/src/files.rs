@@ -71,7 +71,7 @@ fn short_input<'b>(input: &'b Binary<'_>) -> NifResult<&'b [u8]> {
     Ok(input.as_slice())
 }
 
-fn as_path<'a>(path: &'a Binary<'_>) -> &'a Path {
+pub fn as_path<'a>(path: &'a Binary<'_>) -> &'a Path {
     Path::new(OsStr::from_bytes(path))
 }
 

@@ -13,6 +13,7 @@ mod plan;
 mod problems;
 mod records;
 mod spec;
+mod store;
 mod terms;
 
 /// Raised whenever a NIF's arguments or results change; `bc_gitops_native` checks it when it starts.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bc_gitops_core::{beam, git, http, mesh, spec};
+use bc_gitops_core::{beam, git, http, mesh, spec, store};
 
 /// Mutations per entry; `BCT_FUZZ` asks for more.
 const MUTATIONS: usize = 6_000;
@@ -56,6 +56,11 @@ fn known_hosts_never_panic() {
 #[test]
 fn manifests_never_panic() {
     run("manifest", mesh::manifest::fuzz);
+}
+
+#[test]
+fn lists_of_files_never_panic() {
+    run("files", store::fuzz);
 }
 
 fn run(entry: &str, fuzz: fn(&[u8])) {
