@@ -10,6 +10,7 @@ mod base64;
 pub mod beam;
 pub mod digest;
 pub mod git;
+pub mod hex;
 pub mod http;
 pub mod identicon;
 pub mod job;

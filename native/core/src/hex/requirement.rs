@@ -1,0 +1,225 @@
+//! Requirements as Hex has them (Elixir's `Version` module), as sets of versions.
+//!
+//! `and` binds before `or`, as the Hex specifications say. Pre-releases are in a set where their
+//! order puts them; `~> 1.2` ends below the first pre-release of `2.0.0`. That a release is preferred
+//! to a pre-release is the solver's choice, not the set's.
+
+use std::ops::Bound;
+
+use pubgrub::Ranges;
+
+use super::limits;
+use super::version::{self, Version};
+
+/// What one package demands of another's version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement(Ranges<Version>);
+
+impl Requirement {
+    /// The requirement of a text, `None` when it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() > limits::TEXT {
+            return None;
+        }
+        let words = words(text);
+        let any_of = words.split(|word| *word == "or");
+        let set = any_of
+            .map(|part| {
+                let all_of = part.split(|word| *word == "and").map(condition);
+                all_of.reduce(|left, right| Some(left?.intersection(&right?)))?
+            })
+            .reduce(|left, right| Some(left?.union(&right?)))?;
+        set.map(Self)
+    }
+
+    /// Exactly this version.
+    pub fn exactly(version: Version) -> Self {
+        Self(Ranges::singleton(version))
+    }
+
+    /// Whether a version satisfies it.
+    pub fn allows(&self, version: &Version) -> bool {
+        self.0.contains(version)
+    }
+
+    /// The versions that satisfy it.
+    pub(super) fn ranges(&self) -> &Ranges<Version> {
+        &self.0
+    }
+}
+
+const OPERATORS: [&str; 7] = ["~>", ">=", "<=", "==", "!=", ">", "<"];
+
+/// Operators, versions, `and`, `or`; spaces between an operator and its version are optional.
+fn words(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    for mut rest in text.split(' ') {
+        while let Some(operator) = OPERATORS
+            .iter()
+            .find(|operator| rest.starts_with(**operator))
+        {
+            words.push(&rest[..operator.len()]);
+            rest = &rest[operator.len()..];
+        }
+        if !rest.is_empty() {
+            words.push(rest);
+        }
+    }
+    words
+}
+
+fn condition(words: &[&str]) -> Option<Ranges<Version>> {
+    match words {
+        ["~>", text] => {
+            let version::Approximate { version, has_patch } = version::approximate(text)?;
+            let end = if has_patch {
+                next_minor(&version)
+            } else {
+                next_major(&version)
+            };
+            Some(Ranges::between(version, end))
+        }
+        [operator, text] => {
+            let version = Version::parse(text)?;
+            match *operator {
+                ">=" => Some(Ranges::higher_than(version)),
+                "<=" => Some(Ranges::lower_than(version)),
+                ">" => Some(Ranges::strictly_higher_than(version)),
+                "<" => Some(Ranges::strictly_lower_than(version)),
+                "==" => Some(Ranges::singleton(version)),
+                "!=" => Some(Ranges::singleton(version).complement()),
+                _ => None,
+            }
+        }
+        [text] => Version::parse(text).map(Ranges::singleton),
+        _ => None,
+    }
+}
+
+/// Where `~> 1.2.3` ends.
+fn next_minor(version: &Version) -> Version {
+    Version::new(version.major, version.minor + 1, 0).first_pre()
+}
+
+/// Where `~> 1.2` ends.
+fn next_major(version: &Version) -> Version {
+    Version::new(version.major + 1, 0, 0).first_pre()
+}
+
+/// A set of versions in words, as a requirement would say it.
+pub(super) fn describe(set: &Ranges<Version>) -> String {
+    let parts: Vec<String> = set.iter().map(|(low, high)| segment(low, high)).collect();
+    match parts.as_slice() {
+        [] => "no version".to_owned(),
+        parts => parts.join(" or "),
+    }
+}
+
+fn segment(low: &Bound<Version>, high: &Bound<Version>) -> String {
+    use Bound::{Excluded, Included, Unbounded};
+    match (low, high) {
+        (Unbounded, Unbounded) => "any version".to_owned(),
+        (Included(low), Included(high)) if low == high => low.to_string(),
+        (Included(low), Excluded(high)) if *high == next_minor(low) => format!("~> {low}"),
+        (Included(low), Excluded(high)) if *high == next_major(low) && low.patch == 0 => {
+            let pre = low.to_string();
+            let pre = pre
+                .split_once('-')
+                .map(|(_, pre)| format!("-{pre}"))
+                .unwrap_or_default();
+            format!("~> {}.{}{pre}", low.major, low.minor)
+        }
+        (low, high) => {
+            let low = match low {
+                Included(low) => format!(">= {low}"),
+                Excluded(low) => format!("> {low}"),
+                Unbounded => String::new(),
+            };
+            let high = match high {
+                Included(high) => format!("<= {high}"),
+                Excluded(high) => format!("< {high}"),
+                Unbounded => String::new(),
+            };
+            let and = if low.is_empty() || high.is_empty() {
+                ""
+            } else {
+                " and "
+            };
+            format!("{low}{and}{high}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn allows(requirement: &str, version: &str) -> bool {
+        Requirement::parse(requirement)
+            .unwrap()
+            .allows(&Version::parse(version).unwrap())
+    }
+
+    #[test]
+    fn what_is_no_requirement_is_refused() {
+        let refused = [
+            "",
+            " ",
+            "~>",
+            "~> 1",
+            "1",
+            "1.2",
+            ">= 1.2",
+            "> ",
+            "and",
+            "1.0.0 and",
+            "or 1.0.0",
+            "1.0.0 2.0.0",
+            ">= >= 1.0.0",
+            "1.0.0 and or 2.0.0",
+            "foo",
+            "~> 1.2.x",
+            "=> 1.0.0",
+        ];
+        for text in refused {
+            assert!(Requirement::parse(text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn and_binds_before_or() {
+        let requirement = "~> 1.0 and != 1.1.0 or ~> 2.0";
+        assert!(allows(requirement, "1.0.0") && allows(requirement, "2.5.0"));
+        assert!(!allows(requirement, "1.1.0") && !allows(requirement, "3.0.0"));
+        assert!(allows("~> 2.0 or ~> 1.0 and < 1.5.0", "2.9.0"));
+    }
+
+    #[test]
+    fn a_set_is_described_as_a_requirement_would_say_it() {
+        for text in [
+            "~> 1.2",
+            "~> 1.2.3",
+            "~> 1.0-rc.1",
+            "1.0.0",
+            ">= 1.0.0",
+            "> 1.0.0 and <= 2.0.0",
+        ] {
+            assert_eq!(describe(Requirement::parse(text).unwrap().ranges()), text);
+        }
+        assert_eq!(describe(&Ranges::full()), "any version");
+        assert_eq!(describe(&Ranges::empty()), "no version");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_requirement_or_not(text in "[0-9.~><=!a-d \\-+orn]{0,40}") {
+            if let Some(requirement) = Requirement::parse(&text) {
+                let described = describe(requirement.ranges());
+                if described != "no version" && described != "any version" {
+                    prop_assert_eq!(Requirement::parse(&described), Some(requirement), "{}", described);
+                }
+            }
+        }
+    }
+}

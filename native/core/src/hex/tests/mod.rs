@@ -1,0 +1,85 @@
+//! This room against repositories in memory, and over HTTP on loopback.
+
+mod fetching;
+mod resolving;
+mod world;
+
+use std::path::Path;
+
+use super::error::{HexError, Result};
+use super::fetch::{self, Fetch, Fetched};
+use super::limits;
+use super::lock::Locked;
+use super::repo::Repo;
+use super::resolve::{self, Resolve, Resolved, Tools};
+use world::World;
+
+/// A world, a cache and a directory for packages.
+struct Bench {
+    world: World,
+    repos: Vec<Repo>,
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(world: World) -> Self {
+        let repos = world.repos();
+        Self {
+            world,
+            repos,
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn cache(&self) -> std::path::PathBuf {
+        self.dir.path().join("cache")
+    }
+
+    fn with_tools<T>(&self, work: impl FnOnce(&Tools<'_>) -> T) -> T {
+        work(&Tools {
+            repos: &self.repos,
+            transport: &self.world,
+            cache: &self.cache(),
+            go_on: &|| Ok(()),
+        })
+    }
+
+    fn resolve(&self, name: &str, version: &str, lock: &[Locked]) -> Result<Resolved> {
+        let request = Resolve {
+            name: name.into(),
+            version: version.into(),
+            repo: None,
+            lock: lock.to_vec(),
+        };
+        self.with_tools(|tools| resolve::run(&request, tools))
+    }
+
+    fn lock(&self, name: &str, version: &str) -> Vec<Locked> {
+        self.resolve(name, version, &[]).unwrap().lock
+    }
+
+    fn fetch(&self, lock: &[Locked]) -> Result<Vec<Fetched>> {
+        self.fetch_to(lock, &self.dir.path().join("deps"))
+    }
+
+    fn fetch_to(&self, lock: &[Locked], dir: &Path) -> Result<Vec<Fetched>> {
+        let request = Fetch {
+            packages: lock.to_vec(),
+            dir: dir.to_owned(),
+            max_bytes: limits::TARBALL_BYTES,
+        };
+        self.with_tools(|tools| fetch::run(&request, tools, &|_| ()))
+    }
+}
+
+/// `name version` of each package.
+fn versions(lock: &[Locked]) -> Vec<String> {
+    lock.iter()
+        .map(|locked| format!("{} {}", locked.name, locked.version))
+        .collect()
+}
+
+fn fact(error: &HexError, fact: super::error::Fact) -> &str {
+    let found = error.facts.iter().find(|(name, _)| *name == fact);
+    found.map_or("", |(_, value)| value)
+}

@@ -1,0 +1,397 @@
+use super::super::error::{Fact, Kind};
+use super::super::repo::AuthKey;
+use super::world::{Weather, World, gzip, key, retirement, signed};
+use super::{Bench, fact, versions};
+
+#[test]
+fn the_newest_versions_that_satisfy_everybody_are_locked() {
+    let bench = Bench::new(World::usual());
+    bench.world.add("low", "2.0.0", &[]);
+    let resolved = bench.resolve("top", "1.0.0", &[]).unwrap();
+    assert_eq!(
+        versions(&resolved.lock),
+        ["low 1.1.0", "mid 1.1.0", "top 1.0.0", "util 1.1.0"]
+    );
+    assert!(resolved.retired.is_empty());
+    let mid = &resolved.lock[1];
+    assert_eq!(
+        (mid.repo.as_str(), mid.app.as_str(), mid.sha256.len()),
+        ("hexpm", "mid", 64)
+    );
+    let needs = mid.requirements.as_ref().unwrap();
+    assert_eq!(needs.len(), 2);
+    assert_eq!(needs[0].repository.as_deref(), Some("hexpm"));
+    let asked = bench.world.asked();
+    assert_eq!(
+        asked
+            .iter()
+            .filter(|at| at.as_str() == "hexpm/packages/low")
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn a_complete_lock_stands_without_any_network() {
+    let bench = Bench::new(World::usual());
+    let lock = bench.lock("top", "1.0.0");
+    bench.world.add("low", "1.2.0", &[]);
+    bench.world.weather(Weather::Down);
+    bench.world.asked();
+    assert_eq!(bench.resolve("top", "1.0.0", &lock).unwrap().lock, lock);
+    assert!(bench.world.asked().is_empty());
+}
+
+#[test]
+fn a_lock_is_kept_wherever_it_satisfies() {
+    let bench = Bench::new(World::usual());
+    let lock = bench.lock("top", "1.0.0");
+    bench.world.add("low", "1.2.0", &[]);
+    bench.world.add("util", "1.2.0", &[]);
+    bench
+        .world
+        .add("top", "1.2.0", &["mid ~> 1.0", "low ~> 1.2"]);
+    let upgraded = bench.resolve("top", "1.2.0", &lock).unwrap().lock;
+    assert_eq!(
+        versions(&upgraded),
+        ["low 1.2.0", "mid 1.1.0", "top 1.2.0", "util 1.1.0"]
+    );
+}
+
+#[test]
+fn a_republished_tarball_is_told() {
+    let bench = Bench::new(World::usual());
+    let lock = bench.lock("top", "1.0.0");
+    bench.world.republish("low", "1.1.0", b"another".to_vec());
+    let error = bench.resolve("top", "1.1.0", &lock).unwrap_err();
+    assert_eq!(error.kind, Kind::ChecksumChanged);
+    assert_eq!(fact(&error, Fact::Package), "low");
+    assert_eq!(fact(&error, Fact::Expected), lock[0].sha256);
+}
+
+#[test]
+fn an_optional_package_comes_only_with_somebody_who_needs_it() {
+    let bench = Bench::new(World::new());
+    bench.world.add("driver", "1.0.0", &[]);
+    bench.world.add("driver", "1.5.0", &[]);
+    bench.world.add("base", "1.0.0", &["driver? < 1.5.0"]);
+    bench.world.add("alone", "1.0.0", &["base ~> 1.0"]);
+    bench
+        .world
+        .add("both", "1.0.0", &["base ~> 1.0", "driver ~> 1.0"]);
+    assert_eq!(
+        versions(&bench.lock("alone", "1.0.0")),
+        ["alone 1.0.0", "base 1.0.0"]
+    );
+    assert!(
+        !bench
+            .world
+            .asked()
+            .contains(&"hexpm/packages/driver".to_owned())
+    );
+    let both = versions(&bench.lock("both", "1.0.0"));
+    assert_eq!(both, ["base 1.0.0", "both 1.0.0", "driver 1.0.0"]);
+}
+
+#[test]
+fn a_release_is_preferred_to_a_prerelease() {
+    let bench = Bench::new(World::new());
+    for version in ["1.0.0", "1.1.0-rc.1", "2.0.0-rc.1"] {
+        bench.world.add("low", version, &[]);
+    }
+    bench.world.add("plain", "1.0.0", &["low >= 1.0.0"]);
+    bench.world.add("eager", "1.0.0", &["low ~> 2.0-rc"]);
+    assert_eq!(
+        versions(&bench.lock("plain", "1.0.0")),
+        ["low 1.0.0", "plain 1.0.0"]
+    );
+    assert_eq!(
+        versions(&bench.lock("eager", "1.0.0")),
+        ["eager 1.0.0", "low 2.0.0-rc.1"]
+    );
+}
+
+#[test]
+fn older_versions_are_tried_when_the_newest_do_not_fit() {
+    let bench = Bench::new(World::usual());
+    bench.world.add("low", "2.0.0", &[]);
+    bench.world.add("mid", "1.2.0", &["low ~> 2.0"]);
+    assert_eq!(versions(&bench.lock("top", "1.0.0"))[1], "mid 1.1.0");
+}
+
+#[test]
+fn a_contradiction_is_told_in_words() {
+    let bench = Bench::new(World::usual());
+    bench.world.add("low", "2.0.0", &[]);
+    bench
+        .world
+        .add("torn", "1.0.0", &["mid ~> 1.0", "low ~> 2.0"]);
+    let error = bench.resolve("torn", "1.0.0", &[]).unwrap_err();
+    assert_eq!(error.kind, Kind::NoResolution);
+    for words in [
+        "torn 1.0.0",
+        "mid",
+        "low ~> 1.0",
+        "low ~> 2.0",
+        "depends on",
+    ] {
+        assert!(error.message.contains(words), "{words}: {}", error.message);
+    }
+}
+
+#[test]
+fn a_requirement_that_is_none_rules_out_its_release_only() {
+    let bench = Bench::new(World::usual());
+    bench.world.add("mid", "1.5.0", &["low latest"]);
+    assert_eq!(versions(&bench.lock("top", "1.0.0"))[1], "mid 1.1.0");
+    let error = bench.resolve("mid", "1.5.0", &[]).unwrap_err();
+    assert!(error.message.contains("latest"), "{}", error.message);
+}
+
+#[test]
+fn what_is_not_there_has_an_error_that_helps() {
+    let bench = Bench::new(World::usual());
+    let error = bench.resolve("top", "1.0.7", &[]).unwrap_err();
+    assert_eq!(error.kind, Kind::VersionNotFound);
+    assert_eq!(fact(&error, Fact::Versions), "1.0.0, 1.1.0");
+    let error = bench.resolve("nothing", "1.0.0", &[]).unwrap_err();
+    assert_eq!(error.kind, Kind::PackageNotFound);
+    assert!(error.message.contains("hexpm, acme"), "{}", error.message);
+    let error = bench.resolve("top", "v1", &[]).unwrap_err();
+    assert_eq!(error.kind, Kind::BadName);
+    let error = bench.resolve("../top", "1.0.0", &[]).unwrap_err();
+    assert_eq!(error.kind, Kind::BadName);
+    bench.world.add("lost", "1.0.0", &["nothing ~> 1.0"]);
+    let error = bench.resolve("lost", "1.0.0", &[]).unwrap_err();
+    assert_eq!(error.kind, Kind::PackageNotFound);
+    assert_eq!(fact(&error, Fact::Package), "nothing");
+}
+
+#[test]
+fn the_nearest_and_the_newest_versions_are_named() {
+    let bench = Bench::new(World::new());
+    for minor in 0..20 {
+        bench.world.add("many", &format!("1.{minor}.0"), &[]);
+    }
+    let error = bench.resolve("many", "1.3.1", &[]).unwrap_err();
+    assert_eq!(
+        fact(&error, Fact::Versions),
+        "1.3.0, 1.4.0, 1.17.0, 1.18.0, 1.19.0"
+    );
+}
+
+#[test]
+fn a_retired_version_is_refused_unless_it_is_locked() {
+    let bench = Bench::new(World::usual());
+    let lock = bench.lock("top", "1.0.0");
+    bench.world.retire("top", "1.0.0", 2);
+    let error = bench.resolve("top", "1.0.0", &[]).unwrap_err();
+    assert_eq!(error.kind, Kind::VersionRetired);
+    assert_eq!(
+        (fact(&error, Fact::Reason), fact(&error, Fact::Versions)),
+        ("security", "1.1.0")
+    );
+    assert!(error.message.contains("use another"));
+    let part: Vec<_> = lock
+        .iter()
+        .filter(|locked| locked.name != "util")
+        .cloned()
+        .collect();
+    let resolved = bench.resolve("top", "1.0.0", &part).unwrap();
+    assert_eq!(resolved.lock, lock);
+    assert_eq!(resolved.retired[0].retirement, retirement("security"));
+}
+
+#[test]
+fn a_retired_dependency_is_avoided_where_possible() {
+    let bench = Bench::new(World::usual());
+    bench.world.retire("low", "1.1.0", 3);
+    let resolved = bench.resolve("top", "1.0.0", &[]).unwrap();
+    assert_eq!(versions(&resolved.lock)[0], "low 1.0.0");
+    assert!(resolved.retired.is_empty());
+    bench.world.retire("low", "1.0.0", 77);
+    let resolved = bench.resolve("top", "1.0.0", &[]).unwrap();
+    assert_eq!(versions(&resolved.lock)[0], "low 1.1.0");
+    assert_eq!(resolved.retired[0].name, "low");
+    assert_eq!(resolved.retired[0].retirement, retirement("deprecated"));
+}
+
+#[test]
+fn a_retired_dependency_is_avoided_by_an_older_version_of_who_needs_it() {
+    let bench = Bench::new(World::usual());
+    bench.world.add("bad", "1.0.0", &[]);
+    bench.world.retire("bad", "1.0.0", 1);
+    bench.world.add("mid", "1.2.0", &["bad ~> 1.0"]);
+    let resolved = bench.resolve("top", "1.0.0", &[]).unwrap();
+    assert_eq!(versions(&resolved.lock)[1], "mid 1.1.0");
+}
+
+#[test]
+fn an_answer_must_be_signed_by_the_repository() {
+    let mut bench = Bench::new(World::usual());
+    bench.repos = vec![bench.world.repo("hexpm", "a stranger")];
+    let error = bench.resolve("low", "1.0.0", &[]).unwrap_err();
+    assert_eq!(
+        (error.kind, fact(&error, Fact::Repo)),
+        (Kind::BadSignature, "hexpm")
+    );
+}
+
+#[test]
+fn a_well_signed_answer_for_something_else_is_refused() {
+    let bench = Bench::new(World::usual());
+    bench.world.add_to("acme", "util", "1.0.0", &[]);
+    let other = bench.world.file("hexpm/packages/util").unwrap();
+    bench.world.replace("hexpm/packages/low", other);
+    let error = bench.resolve("low", "1.0.0", &[]).unwrap_err();
+    assert_eq!(
+        (error.kind, fact(&error, Fact::Found)),
+        (Kind::BadSignature, "hexpm/util")
+    );
+    let mut foreign = b"\x12\x03low\x1a\x04acme".to_vec();
+    bench
+        .world
+        .replace("hexpm/packages/low", signed(&foreign, &key("hexpm")));
+    let error = bench.resolve("low", "1.0.0", &[]).unwrap_err();
+    assert_eq!(
+        (error.kind, fact(&error, Fact::Found)),
+        (Kind::BadSignature, "acme/low")
+    );
+    foreign.push(0x0a);
+    for garbage in [
+        signed(&foreign, &key("hexpm")),
+        gzip(b"\xff"),
+        b"no gzip".to_vec(),
+        vec![],
+    ] {
+        bench.world.replace("hexpm/packages/low", garbage);
+        let error = bench.resolve("low", "1.0.0", &[]).unwrap_err();
+        assert_eq!(error.kind, Kind::BadRegistry);
+    }
+    let unsigned = gzip(b"\x0a\x00");
+    bench.world.replace("hexpm/packages/low", unsigned);
+    assert_eq!(
+        bench.resolve("low", "1.0.0", &[]).unwrap_err().kind,
+        Kind::BadSignature
+    );
+}
+
+#[test]
+fn a_bomb_is_refused() {
+    let bench = Bench::new(World::usual());
+    let zeros = vec![0; super::limits::REGISTRY_INFLATED as usize + 1];
+    bench.world.replace("hexpm/packages/low", gzip(&zeros));
+    assert_eq!(
+        bench.resolve("low", "1.0.0", &[]).unwrap_err().kind,
+        Kind::BadRegistry
+    );
+}
+
+#[test]
+fn a_repository_that_does_not_answer_and_one_that_refuses_are_told_apart() {
+    let mut bench = Bench::new(World::usual());
+    bench.world.weather(Weather::Down);
+    let error = bench.resolve("top", "1.0.0", &[]).unwrap_err();
+    assert_eq!(error.kind, Kind::RegistryUnreachable);
+    bench.world.weather(Weather::Locked);
+    let error = bench.resolve("top", "1.0.0", &[]).unwrap_err();
+    assert_eq!(error.kind, Kind::RegistryUnauthorized);
+    assert!(error.message.contains("wants an auth key"));
+    bench.repos[0].auth_key = Some(AuthKey::Env("HEX_KEY".into()));
+    let error = bench.resolve("top", "1.0.0", &[]).unwrap_err();
+    assert!(error.message.contains("refuses the configured auth key"));
+}
+
+#[test]
+fn packages_of_another_repository_are_found_there() {
+    let bench = Bench::new(World::usual());
+    bench.world.add_to(
+        "acme",
+        "secret",
+        "1.0.0",
+        &["hexpm/mid ~> 1.0", "own ~> 1.0"],
+    );
+    bench.world.add_to("acme", "own", "1.0.0", &[]);
+    let lock = bench.lock("secret", "1.0.0");
+    let repos: Vec<_> = lock
+        .iter()
+        .map(|one| format!("{}/{}", one.repo, one.name))
+        .collect();
+    assert_eq!(
+        repos,
+        [
+            "hexpm/low",
+            "hexpm/mid",
+            "acme/own",
+            "acme/secret",
+            "hexpm/util"
+        ]
+    );
+    bench.world.add("stray", "1.0.0", &["nowhere/low ~> 1.0"]);
+    let error = bench.resolve("stray", "1.0.0", &[]).unwrap_err();
+    assert_eq!(
+        (error.kind, fact(&error, Fact::Repo)),
+        (Kind::UnknownRepo, "nowhere")
+    );
+    bench.world.add_to("acme", "low", "1.0.0", &[]);
+    bench
+        .world
+        .add("twice", "1.0.0", &["low ~> 1.0", "acme/low ~> 1.0"]);
+    assert_eq!(
+        bench.resolve("twice", "1.0.0", &[]).unwrap_err().kind,
+        Kind::NoResolution
+    );
+}
+
+#[test]
+fn a_locked_package_stays_with_its_repository() {
+    let bench = Bench::new(World::usual());
+    bench.world.add_to("acme", "own", "1.0.0", &[]);
+    bench.world.add_to("acme", "own", "1.1.0", &[]);
+    let lock = bench.lock("own", "1.0.0");
+    bench.world.add("own", "1.1.0", &[]);
+    assert_eq!(
+        bench.resolve("own", "1.1.0", &lock).unwrap().lock[0].repo,
+        "acme"
+    );
+}
+
+#[test]
+fn what_has_not_changed_is_not_sent_again() {
+    let bench = Bench::new(World::usual());
+    bench.lock("mid", "1.0.0");
+    bench.world.asked();
+    let again = bench.lock("mid", "1.0.0");
+    let unchanged = |name| format!("hexpm/packages/{name} unchanged");
+    assert_eq!(bench.world.asked(), ["low", "mid", "util"].map(unchanged));
+    for file in std::fs::read_dir(bench.cache().join("registry")).unwrap() {
+        std::fs::write(file.unwrap().path().join("low"), "\"tag\"\ndamaged").unwrap();
+    }
+    assert_eq!(bench.lock("mid", "1.0.0"), again);
+    assert!(
+        bench
+            .world
+            .asked()
+            .contains(&"hexpm/packages/low".to_owned())
+    );
+}
+
+#[test]
+fn a_job_that_must_stop_stops() {
+    let bench = Bench::new(World::usual());
+    let stop = || Err(crate::job::Stop::Cancelled.into());
+    let request = super::Resolve {
+        name: "top".into(),
+        version: "1.0.0".into(),
+        repo: None,
+        lock: Vec::new(),
+    };
+    let error = bench.with_tools(|tools| {
+        let tools = super::Tools {
+            go_on: &stop,
+            ..*tools
+        };
+        super::resolve::run(&request, &tools).unwrap_err()
+    });
+    assert_eq!(error.kind, Kind::Cancelled);
+}
