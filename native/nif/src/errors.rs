@@ -6,6 +6,7 @@ use std::path::Path;
 use bc_gitops_core::beam::{BeamError, BeamErrorKind};
 use bc_gitops_core::digest::DigestError;
 use bc_gitops_core::git::error::{Fact, GitError, Kind};
+use bc_gitops_core::hex::{self, HexError};
 use bc_gitops_core::http;
 use bc_gitops_core::snapshot::{SnapshotError, SnapshotErrorKind};
 use bc_gitops_core::store::StoreError;
@@ -225,6 +226,57 @@ fn http_kind(kind: http::Kind) -> Atom {
         Kind::DigestMismatch => atoms::digest_mismatch(),
         Kind::DiskFull => atoms::disk_full(),
         Kind::Io => atoms::io(),
+    }
+}
+
+impl From<HexError> for Failure {
+    fn from(error: HexError) -> Self {
+        let failure = Failure::new(hex_kind(error.kind), &error.message);
+        let facts = error.facts.into_iter();
+        facts.fold(failure, |failure, (fact, value)| {
+            failure.with(hex_fact(fact), Detail::Bytes(value.into_bytes()))
+        })
+    }
+}
+
+fn hex_kind(kind: hex::error::Kind) -> Atom {
+    use hex::error::Kind;
+    match kind {
+        Kind::PackageNotFound => atoms::package_not_found(),
+        Kind::VersionNotFound => atoms::version_not_found(),
+        Kind::VersionRetired => atoms::version_retired(),
+        Kind::NoResolution => atoms::no_resolution(),
+        Kind::ChecksumMismatch => atoms::checksum_mismatch(),
+        Kind::ChecksumChanged => atoms::checksum_changed(),
+        Kind::Tampered => atoms::tampered(),
+        Kind::BadSignature => atoms::bad_signature(),
+        Kind::BadRegistry => atoms::bad_registry(),
+        Kind::BadMetadata => atoms::bad_metadata(),
+        Kind::BadLock => atoms::bad_lock(),
+        Kind::BadName => atoms::bad_name(),
+        Kind::BadKey => atoms::bad_key(),
+        Kind::RegistryUnreachable => atoms::registry_unreachable(),
+        Kind::RegistryUnauthorized => atoms::registry_unauthorized(),
+        Kind::UnknownRepo => atoms::unknown_repo(),
+        Kind::TooLarge => atoms::too_large(),
+        Kind::Timeout => atoms::timeout(),
+        Kind::Cancelled => atoms::cancelled(),
+        Kind::DiskFull => atoms::disk_full(),
+        Kind::Io => atoms::io(),
+    }
+}
+
+fn hex_fact(fact: hex::error::Fact) -> Atom {
+    use hex::error::Fact;
+    match fact {
+        Fact::Package => atoms::package(),
+        Fact::Version => atoms::version(),
+        Fact::Versions => atoms::versions(),
+        Fact::Repo => atoms::repo(),
+        Fact::Reason => atoms::reason(),
+        Fact::Path => atoms::path(),
+        Fact::Expected => atoms::expected(),
+        Fact::Found => atoms::found(),
     }
 }
 

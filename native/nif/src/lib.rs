@@ -6,6 +6,7 @@ mod atoms;
 mod errors;
 mod files;
 mod git;
+mod hex;
 mod http;
 mod job;
 mod mesh;

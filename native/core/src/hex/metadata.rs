@@ -66,6 +66,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Metadata, String> {
     })
 }
 
+/// What a proplist or map has under its keys.
+type Fields<'a> = Vec<(String, &'a Value<'a>)>;
+
 /// A tuple of two whose first is text.
 fn pair<'a>(node: &'a Node<'_>) -> Option<(String, &'a Value<'a>)> {
     match &node.value {
@@ -124,7 +127,7 @@ fn guess(files: &[String]) -> Vec<String> {
 
 /// `[{Name, Proplist}]`, `[Proplist]` with a `name` in each, or either with maps for proplists.
 fn requirements(value: &Value<'_>) -> Result<Vec<Dependency>, String> {
-    let entries: Vec<(Option<String>, Vec<(String, &Value<'_>)>)> = match value {
+    let entries: Vec<(Option<String>, Fields<'_>)> = match value {
         Value::Map(pairs) => pairs
             .iter()
             .map(|(key, value)| (text_of(&key.value), fields(&value.value)))
@@ -146,7 +149,7 @@ fn requirements(value: &Value<'_>) -> Result<Vec<Dependency>, String> {
         .collect()
 }
 
-fn fields<'a>(value: &'a Value<'_>) -> Vec<(String, &'a Value<'a>)> {
+fn fields<'a>(value: &'a Value<'_>) -> Fields<'a> {
     match value {
         Value::Map(pairs) => pairs
             .iter()
