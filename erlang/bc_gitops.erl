@@ -168,26 +168,8 @@ stop_reconciler() ->
         {error, Reason} -> {error, Reason}
     end.
 
-%% @doc A reason in words.
+%% @doc A reason in words: one sentence, or a line for each of several. A line about a spec begins with
+%% file:line:column.
 -spec format_error(term()) -> binary().
-format_error({actions_failed, Failures}) ->
-    Lines = [
-        io_lib:format("~ts of ~ts~ts: ~ts",
-                      [Action, App, at_commit(Failure), bc_gitops_failure:describe(Reason)])
-     || #{app := App, action := Action, reason := Reason} = Failure <- Failures
-    ],
-    unicode:characters_to_binary(lists:join("\n", Lines));
-format_error({bad_config, _} = Reason) ->
-    bc_gitops_config:format_error(Reason);
-format_error({desired_state, Reason}) ->
-    <<"the desired state cannot be read: ", (bc_gitops_failure:describe(Reason))/binary>>;
-format_error({Kind, _} = Reason) when Kind =:= locked; Kind =:= bad_directory; Kind =:= state_not_written ->
-    unicode:characters_to_binary(bc_gitops_state:format_error(Reason));
-format_error({called_from_managed_app, App}) ->
-    unicode:characters_to_binary(
-        io_lib:format("~ts is managed itself: a process of its own would wait for itself", [App]));
 format_error(Reason) ->
     bc_gitops_failure:describe(Reason).
-
-at_commit(#{commit := <<Short:7/binary, _/binary>>}) -> [" (commit ", Short, ")"];
-at_commit(_Failure) -> "".

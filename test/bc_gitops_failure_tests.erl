@@ -53,7 +53,7 @@ reasons_of_the_runtime() ->
             ["/s/m.beam", "built anew", "disk"]},
         {{build_damaged, #{app => a}}, retry, quarantine, ["a ", "built anew"]},
         {{code_refused, #{modules => [{m, badfile}]}}, quarantine, quarantine, ["m badfile", "change"]},
-        {{host_application, #{app => a, wanted => <<"2">>, found => <<"1">>, path => <<"/h/a">>, message => <<"x">>}},
+        {{host_application, #{app => a, wanted => <<"2">>, found => <<"1">>, path => <<"/h/a">>}},
             quarantine, quarantine, ["a 1", "/h/a", "wants 2", "host's release"]},
         {{otp_mismatch, #{tools => <<"27">>, running => <<"25">>}}, quarantine, quarantine, ["OTP 27", "OTP 25", "PATH"]},
         {{missing_applications, [cowboy, ranch]}, quarantine, quarantine, ["cowboy, ranch", "add them"]},

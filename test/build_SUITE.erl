@@ -254,7 +254,7 @@ compile_error_shows_its_output(Config) ->
         bct_app:rebar3("demo_bad", "1.0.0", [{"src/demo_bad.erl", "-module(demo_bad).\noops"}])),
     {error, {build_failed, Details}} = prepare(demo_bad, source(Config, <<"main">>)),
     #{app := demo_bad, tool := rebar3, phase := build, command := <<"rebar3 compile">>, status := 1,
-      output := Output, message := <<"rebar3 compile ended with status 1">>} = Details,
+      output := Output, message := <<"its build failed: rebar3 compile ended with status 1">>} = Details,
     ?assertNotEqual(nomatch, binary:match(Output, <<"demo_bad.erl">>)),
     ?assertNotEqual(nomatch, binary:match(Output, <<"syntax error">>)),
     {ok, Log} = bc_gitops_workspace:build_log(demo_bad),

@@ -15,7 +15,8 @@ all() ->
         a_changed_ref_at_the_same_version_is_a_change, a_moved_branch_at_the_same_version_is_a_change,
         a_removed_env_key_goes_back_to_its_default, a_key_of_env_that_no_code_knows_arrives,
         status_is_never_busy_while_a_build_runs, a_cycle_is_named, an_isolated_app_is_a_named_error,
-        the_version_that_is_reported_is_the_one_that_runs, a_symlink_in_the_repository_reads_nothing
+        the_version_that_is_reported_is_the_one_that_runs, a_symlink_in_the_repository_reads_nothing,
+        a_failure_is_one_line_that_says_all
     ].
 
 init_per_testcase(Case, Config) ->
@@ -227,6 +228,45 @@ a_symlink_in_the_repository_reads_nothing(Config) ->
     {error, _} = bc_gitops:reconcile(),
     {ok, Desired} = bc_gitops:get_desired_state(),
     ?assertNot(maps:is_key(stolen, Desired)).
+
+%% A build that fails, a version that does not start, a spec that is broken: for each one line of warning or
+%% error, which names the commit, the app, the versions and what runs now.
+a_failure_is_one_line_that_says_all(Config) ->
+    Context = context(Config),
+    Source = source(Context, bcp_twelve, ["1.0.0"]),
+    _ = bct_repo:commit(Source, [{"src/bcp_twelve.erl", "this is no Erlang"} | app_file(bcp_twelve, "1.1.0")]),
+    ok = bct_repo:tag(Source, "v1.1.0"),
+    Broken = string:replace(bct_app:server("bcp_twelve", "1.2.0"), "{ok, 0}", "error({no_disk, #{path => x}})"),
+    _ = bct_repo:commit(Source, [{"src/bcp_twelve.erl", Broken} | app_file(bcp_twelve, "1.2.0")]),
+    ok = bct_repo:tag(Source, "v1.2.0"),
+    _ = bct_gitops:push(Context, [git_spec(Context, bcp_twelve, "1.0.0")]),
+    _ = start(Context),
+    ok = bc_gitops:reconcile(),
+    Build = ["bcp_twelve: upgrade to 1.1.0 failed: its build failed: make", "; 1.0.0 runs; not tried again until"],
+    one_line(Context, [git_spec(Context, bcp_twelve, "1.1.0")], Build),
+    Start = ["bcp_twelve: upgrade to 1.2.0 failed: rolled back, 1.0.0 runs again (gap ", "no_disk: path = x in bcp_twelve:init/1",
+             "; 1.0.0 runs; not tried again until"],
+    one_line(Context, [git_spec(Context, bcp_twelve, "1.2.0")], Start),
+    _ = bct_gitops:push(Context, [git_spec(Context, bcp_twelve, "1.0.0")]),
+    ok = bc_gitops:reconcile(),
+    one_line(Context, [{"apps/bcp_twelve/app.config", "#{name => bcp_twelve,\n  version => 1}."}],
+             [": a spec is not good, what runs of it stays: apps/bcp_twelve/app.config:2:14: version: found"]),
+    ?assertEqual("1.0.0", apply(bcp_twelve, version, [])).
+
+one_line(Context, Files, Parts) ->
+    <<Commit:7/binary, _/binary>> = bct_gitops:push(Context, Files),
+    Lines = bct_log:capture(fun() ->
+        {error, {actions_failed, [_]} = Reason} = bc_gitops:reconcile(),
+        ?assertEqual(nomatch, string:find(bc_gitops:format_error(Reason), "{"))
+    end),
+    %% what OTP itself says of a start that crashed is not ours
+    Ours = [Line || Line <- Lines, re:run(Line, "(warning|error): ") =/= nomatch,
+                    string:find(Line, "bcp_twelve: ") =/= nomatch orelse string:find(Line, "a spec ") =/= nomatch],
+    ct:pal("~ts", [lists:join("\n", Lines)]),
+    ?assertMatch([_], Ours),
+    Said = [Commit | Parts],
+    ?assertEqual([], [Part || Part <- Said, string:find(hd(Ours), Part) =:= nomatch]),
+    ?assertEqual(nomatch, string:find(hd(Ours), "{")).
 
 %% helpers
 

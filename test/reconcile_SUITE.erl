@@ -165,8 +165,8 @@ desired_stands_next_to_running(Config) ->
         #{
             state := backing_off, running_version := <<"1">>, desired_version := <<"2">>,
             commit := Second, desired_commit := Second, next_retry := {_, _}, attempts := 1,
-            last_error := #{reason := {unreachable, _}, message := <<"unreachable: no route">>, what_next := _},
-            history := [#{action := upgrade, from := <<"1">>, to := <<"2">>, result := <<"unreachable", _/binary>>},
+            last_error := #{reason := {unreachable, _}, message := <<"no route">>, what_next := _},
+            history := [#{action := upgrade, from := <<"1">>, to := <<"2">>, result := <<"no route">>},
                         #{action := deploy, to := <<"1">>, result := ok, commit := First}]
         },
         Details).
@@ -196,7 +196,7 @@ a_failed_dependency_holds_its_dependents(Config) ->
     {error, {actions_failed, Failures}} = bc_gitops:reconcile(),
     ?assertMatch(
         [#{app := db, reason := {unreachable, _}}, #{app := web, reason := {dependency_failed, db}}], Failures),
-    ?assertMatch(#{state := pending, last_error := #{message := <<"its dependency db failed">>}}, details(web)),
+    ?assertMatch(#{state := pending, last_error := #{message := <<"its dependency db failed; mend that one">>}}, details(web)),
     ?assertEqual(running, state(other)),
     %% it starts when its dependency runs
     ok = bc_gitops:reconcile(),

@@ -46,8 +46,9 @@ report(Name, {ok, #{version := Version, revision := Revision, tool := Tool}}, Du
     logger:notice("bc_gitops: ~s ~ts built from ~ts with ~s in ~b ms",
                   [Name, Version, Revision, Tool, Duration]);
 report(Name, {error, Reason}, Duration) ->
-    logger:warning("bc_gitops: ~s was not built (~b ms): ~ts",
-                   [Name, Duration, bc_gitops_build_error:format_error(Reason)]).
+    %% whoever asked for the build says so
+    logger:debug("bc_gitops: ~s was not built (~b ms): ~ts",
+                 [Name, Duration, bc_gitops_build_error:format_error(Reason)]).
 
 closing_line({ok, #{key := Key}}, Duration) ->
     io_lib:format("== ready after ~b ms: ~s~n", [Duration, Key]);
@@ -187,9 +188,12 @@ failure(Kind, Details, Phase, #{name := Name, tool := Tool, log := Log}) ->
         {K, build} when K =:= exit_status; K =:= signal -> build_failed;
         _ -> Kind
     end,
-    Message = unicode:characters_to_binary(bc_gitops_command:format_error({Kind, Details})),
+    Message = bc_gitops_words:text("~ts: ~ts", [phase(Phase), bc_gitops_command:format_error({Kind, Details})]),
     {Class, Details#{app => Name, tool => Tool:name(), phase => Phase, message => Message,
                      output => bc_gitops_build_log:tail(Log, ?TAIL_LINES)}}.
+
+phase(deps) -> "its dependencies could not be brought";
+phase(build) -> "its build failed".
 
 collect(#{tool := Tool, context := Context, scratch := Scratch} = Job) ->
     Out = filename:join(unicode:characters_to_list(Scratch), "out"),

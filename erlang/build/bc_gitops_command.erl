@@ -64,7 +64,7 @@ runner() ->
     Runner = filename:absname(filename:join([Root, "priv", "bc_gitops_runner"])),
     case filelib:is_regular(Runner) of
         true -> {ok, Runner};
-        false -> {error, {runner, #{message => <<"priv/bc_gitops_runner was not built">>}}}
+        false -> {error, {runner, #{message => <<"priv/bc_gitops_runner was not built; build bc_gitops again">>}}}
     end.
 
 %% @doc One line for people.

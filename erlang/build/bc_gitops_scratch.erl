@@ -98,7 +98,7 @@ remove_dead(Dir) ->
     case remove(unicode:characters_to_binary(Dir), reap) of
         ok -> logger:notice("bc_gitops: removed what a build left in ~ts", [Dir]);
         {error, {_, #{reason := Reason}}} ->
-            logger:warning("bc_gitops: cannot remove ~ts: ~p", [Dir, Reason])
+            logger:warning("bc_gitops: cannot remove ~ts: ~ts", [Dir, bc_gitops_words:reason(Reason)])
     end.
 
 is_alive(Dir) ->

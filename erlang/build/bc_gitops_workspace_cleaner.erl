@@ -44,7 +44,8 @@ prune(Name, Newest) ->
         ok ->
             ok;
         {error, {unwritable, Details}} ->
-            logger:warning("bc_gitops: an old build of ~s cannot be removed: ~p", [Name, Details])
+            logger:warning("bc_gitops: an old build of ~s cannot be removed: ~ts",
+                           [Name, bc_gitops_build_error:format_error({unwritable, Details})])
     end.
 
 builds(Root, Keys) ->

@@ -118,8 +118,8 @@ init([]) ->
 handle_continue(open, State) ->
     case open(State) of
         {ok, Opened} -> {noreply, Opened};
-        {error, {_, Details}} ->
-            logger:warning("bc_gitops: no build can happen: ~p", [Details]),
+        {error, Reason} ->
+            logger:warning("bc_gitops: no build can happen: ~ts", [bc_gitops_build_error:format_error(Reason)]),
             {noreply, State}
     end.
 

@@ -6,6 +6,8 @@
 
 -export([class/3, describe/1, kind/1, backoff/3]).
 
+-import(bc_gitops_words, [text/2, value/1, names/1, names/2]).
+
 -export_type([class/0, phase/0]).
 
 -type class() :: retry | quarantine.
@@ -23,11 +25,10 @@
     %% how it goes together with what else is here
     missing_applications, module_conflict, dependency_conflict, otp_mismatch
 ]).
+%% As many names of a cycle are shown.
+-define(CYCLE, 9).
 %% The runtime gave up before it stopped anything, for a reason that lies elsewhere.
 -define(NOTHING_STOPPED, [controller_blocked, cancelled, busy]).
-
-%% As many as are named one by one.
--define(NAMED, 10).
 
 %% @doc What happens after a failure of try number Attempt. `start' is a deployment by a module that
 %% cannot prepare, of an app that did not run: it took nothing away, so it is judged like a preparation.
@@ -59,84 +60,155 @@ kind(Kind) when is_atom(Kind) -> Kind;
 kind(Reason) when is_tuple(Reason), tuple_size(Reason) > 0 -> kind(element(1, Reason));
 kind(_Reason) -> unknown.
 
-%% @doc A failure in one line, bounded in size.
+%% @doc A failure in words, bounded in size: one sentence, or a line for each of several. Those of the
+%% runtime and of builds are put into words where they are made.
 -spec describe(term()) -> binary().
-describe({dependency_failed, Name}) ->
-    text("its dependency ~ts failed", [Name]);
-describe({blocked, {cycle, Names}}) ->
-    text("its dependencies lead back to itself: ~ts", [names(" -> ", Names)]);
-describe({blocked, {missing_dependency, Names}}) ->
-    text("it depends on what the repository does not have: ~ts", [names(", ", Names)]);
-describe({blocked, {blocked_dependency, Name}}) ->
-    text("its dependency ~ts cannot be planned", [Name]);
-describe({blocked, {duplicate, Dirs}}) ->
-    text("more than one directory has this name: ~ts", [lists:join(", ", Dirs)]);
-describe({blocked, Reason}) when element(1, Reason) =:= self_dependency; Reason =:= self_dependency ->
-    <<"it depends on itself">>;
-describe({vm_died_in_start, Times}) ->
-    text("the VM went down ~b times while it was started: set aside", [Times]);
 describe({rolled_back, #{reason := Reason} = Details}) ->
-    Gap = case Details of
-        #{gap_ms := Ms} when is_number(Ms) -> text(" (gap ~w ms)", [Ms]);
-        _ -> <<>>
-    end,
-    text("rolled back~ts: ~ts", [Gap, describe(Reason)]);
-describe({rollback_failed, #{reason := Reason, rollback_reason := RollbackReason}}) ->
-    text("~ts; and rolling back failed: ~ts", [describe(Reason), describe(RollbackReason)]);
-describe({controller_blocked, #{app := App, timeout := Timeout}}) ->
-    text("~ts was left as it is: another application held up the node's application controller for ~ts ms; "
-         "tried again, and the application that hangs in its start or stop is the one to look at",
-         [value(App), value(Timeout)]);
-describe({cancelled, #{app := App}}) ->
-    text("~ts was left as it is: its switch was called off before anything was stopped; tried again",
-         [value(App)]);
-describe({busy, #{runtime := Module, callback := Callback}}) ->
-    text("the runtime module ~ts was busy with another call when ~ts was due; tried again",
-         [value(Module), value(Callback)]);
+    text("~ts~ts: ~ts", [again(Details), gap(Details), describe(Reason)]);
+describe({rollback_failed, #{reason := Reason, rollback_reason := RollbackReason} = Details}) ->
+    text("~ts; and the old version did not come up again either, nothing of it runs~ts: ~ts",
+         [describe(Reason), gap(Details), describe(RollbackReason)]);
+describe({blocked, Reason}) ->
+    blocked(Reason);
+describe({Kind, [_ | _] = Errors} = Reason) when Kind =:= spec_errors; Kind =:= invalid_specs; Kind =:= invalid_spec ->
+    problems(Errors, Reason);
+describe({actions_failed, [_ | _] = Failures}) ->
+    text("~ts", [lists:join("\n", [failed(Failure) || Failure <- Failures])]);
+describe({desired_state, Reason}) ->
+    text("the desired state cannot be read: ~ts", [describe(Reason)]);
+describe({bad_config, [_ | _]} = Reason) ->
+    bc_gitops_config:format_error(Reason);
 describe({build_damaged, #{message := Message}}) ->
     text("~ts; it is built anew once, and if that does not help the disk is to be looked at", [Message]);
-describe({build_damaged, #{module := Module, file := File}}) ->
-    text("its build in the store is damaged (module ~ts, ~ts); it is built anew once, and if that does not "
-         "help the disk is to be looked at", [value(Module), value(File)]);
-describe({build_damaged, #{app := App}}) ->
-    text("the build of ~ts in the store is damaged; it is built anew once, and if that does not help the disk "
-         "is to be looked at", [value(App)]);
-describe({code_refused, #{modules := Modules}}) when is_list(Modules) ->
-    text("the VM does not load modules of its build (~ts); change them, or what builds them",
-         [pairs(" ", Modules)]);
-describe({host_application, #{app := App, wanted := Wanted, found := Found, path := Path}}) ->
-    text("the host has ~ts ~ts on its own code path (~ts), and the spec wants ~ts; ask for the host's version, "
-         "or take it out of the host's release",
-         [value(App), value(Found), value(Path), value(Wanted)]);
-describe({otp_mismatch, #{tools := Tools, running := Running}}) ->
-    text("the build tools on PATH run on OTP ~ts, and this VM, which is OTP ~ts, cannot load what they build; "
-         "put tools of this OTP first on PATH", [value(Tools), value(Running)]);
-describe({missing_applications, Names}) when is_list(Names) ->
-    text("it needs applications that neither its build nor the host has (~ts); add them to its dependencies or "
-         "to the host's release", [names(", ", Names)]);
-describe({protected_application, #{app := App, reason := Why}}) ->
-    text("~ts ~ts, and such an application is never managed; take it out of the repository, or give yours "
-         "another name", [value(App), protected(Why)]);
-describe({dependency_conflict, #{app := App, dependency := Name, wanted := Wanted, present := Present} = Details}) ->
-    text("~ts brings ~ts ~ts, and ~ts is here with other code~ts; bring both to the same version, give ~ts a "
-         "spec of its own, which then decides, or give ~ts the isolation vm",
-         [value(App), value(Name), value(Wanted), value(Present), users(Details), value(Name), value(App)]);
-describe({module_conflict, #{app := App, modules := Modules}}) when is_list(Modules) ->
-    text("~ts has modules whose names are taken (~ts); rename them, or give it the isolation vm",
-         [value(App), pairs(" in ", Modules)]);
-describe({start_failed, #{app := App, reason := Reason}}) ->
-    text("~ts does not start (~ts); mend its start, or what it needs, and push",
-         [value(App), term(Reason)]);
-describe({start_timeout, #{app := App, timeout := Timeout}}) ->
-    text("~ts did not start within ~ts ms and was ended; mend its start, or set start_timeout higher",
-         [value(App), value(Timeout)]);
-describe({version_mismatch, #{spec := Spec, app := Version}}) ->
-    text("the spec says version ~ts, and the .app file of what was built says ~ts; make them the same",
-         [value(Spec), value(Version)]);
 describe({Kind, #{message := Message}}) when is_atom(Kind), is_binary(Message) ->
-    text("~ts: ~ts", [Kind, Message]);
+    Message;
+describe({_Kind, #{}} = Reason) ->
+    first([fun bc_gitops_runtime_error:format_error/1, fun bc_gitops_build_error:format_known/1,
+           fun bc_gitops_state:format_known/1, fun of_the_reconciler/1], Reason);
 describe(Reason) ->
-    text("~0tP", [Reason, 30]).
+    first([fun bc_gitops_runtime_error:format_error/1, fun plain/1], Reason).
+
+first([Says | Rest], Reason) ->
+    case Says(Reason) of
+        unknown -> first(Rest, Reason);
+        Said -> unicode:characters_to_binary(Said)
+    end;
+first([], Reason) ->
+    text("~ts", [bc_gitops_words:reason(Reason)]).
+
+again(#{running := Running}) -> ["rolled back, ", value(Running), " runs again"];
+again(_Details) -> "rolled back".
+
+gap(#{gap_ms := Ms}) when is_number(Ms) -> text(" (gap ~w ms)", [Ms]);
+gap(_Details) -> "".
+
+%% A cycle ends where it began.
+blocked({cycle, [First | _] = Names}) ->
+    Shown = case length(Names) =< ?CYCLE of
+        true -> Names;
+        false -> lists:sublist(Names, ?CYCLE - 1) ++ ["..."]
+    end,
+    text("its dependencies lead back to itself: ~ts; take one depends_on of these out",
+         [names(" -> ", Shown ++ [First])]);
+blocked({missing_dependency, Names}) ->
+    text("it depends on what the repository does not have: ~ts; add it, or take it out of depends_on",
+         [names(Names)]);
+blocked({blocked_dependency, Name}) ->
+    text("its dependency ~ts cannot be planned; what is said of that one is to be mended", [value(Name)]);
+blocked({duplicate, Dirs}) ->
+    text("more than one directory has this name: ~ts; rename all but one", [names(Dirs)]);
+blocked(Reason) when element(1, Reason) =:= self_dependency; Reason =:= self_dependency ->
+    <<"it depends on itself; take its own name out of depends_on">>;
+blocked(Reason) ->
+    text("it cannot be planned: ~ts", [bc_gitops_words:reason(Reason)]).
+
+%% Each problem's message begins with file:line:column.
+problems(Errors, Reason) ->
+    Found = lists:append([
+        case Error of
+            #{problems := Problems} when is_list(Problems) -> Problems;
+            _ -> [Error]
+        end
+     || Error <- Errors
+    ]),
+    case [Message || #{message := Message} <- Found] of
+        [] -> text("the spec is not good: ~ts", [bc_gitops_words:reason(element(2, Reason))]);
+        Messages -> text("~ts", [lists:join("\n", Messages)])
+    end.
+
+failed(#{app := undefined, action := Action, reason := Reason} = Failure) ->
+    text("~ts~ts: ~ts", [value(Action), at_commit(Failure), describe(Reason)]);
+failed(#{app := App, action := Action, reason := Reason} = Failure) ->
+    text("~ts of ~ts~ts: ~ts", [value(Action), value(App), at_commit(Failure), describe(Reason)]);
+failed(Other) ->
+    bc_gitops_words:reason(Other).
+
+at_commit(#{commit := <<Short:7/binary, _/binary>>}) -> [" (commit ", Short, ")"];
+at_commit(_Failure) -> "".
+
+of_the_reconciler({timeout, #{while := cycle}}) ->
+    <<"the cycle took too long and was ended; what runs stays, the next cycle tries again">>;
+of_the_reconciler({timeout, #{while := State} = Details}) ->
+    text("~ts was not done by its deadline (~ts) and was ended; look for what it waits for, or set build_timeout, "
+         "start_timeout or stop_timeout higher", [value(maps:get(action, Details, <<"the action">>)), value(State)]);
+of_the_reconciler({process_not_started, #{app := App}}) ->
+    text("the process that looks after ~ts could not be started; the next cycle tries again", [value(App)]);
+of_the_reconciler({ref_is_no_version, #{app := App, ref := Ref, version := Version}}) ->
+    text("the ref of ~ts is ~ts, which is not its version ~ts, so another version cannot be derived from it; "
+         "change the ref in the repository", [value(App), value(Ref), value(Version)]);
+of_the_reconciler({bad_name, #{name := Name}}) ->
+    text("~ts is no name for an application: a lower-case letter, then letters, digits, _ or @, at most 100",
+         [value(Name)]);
+of_the_reconciler({not_found, #{program := Program}}) ->
+    text("~ts is not on the path; install it", [value(Program)]);
+of_the_reconciler(_Reason) ->
+    unknown.
+
+plain({dependency_failed, Name}) ->
+    text("its dependency ~ts failed; mend that one", [value(Name)]);
+plain({vm_died_in_start, Times}) ->
+    text("the VM went down ~ts times while it was started, so it is set aside; mend its start and push",
+         [value(Times)]);
+plain({worker_died, Reason}) ->
+    text("the process that did the work was ended (~ts); what runs is found out by the next cycle",
+         [bc_gitops_words:reason(Reason)]);
+plain({process_died, Reason}) ->
+    text("the process that looked after it died (~ts), which is a fault of bc_gitops; the next cycle finds out "
+         "what runs", [bc_gitops_words:reason(Reason)]);
+plain({stopped, Reason}) ->
+    text("it stopped by itself (~ts); the next cycle starts it again", [bc_gitops_words:reason(Reason)]);
+plain({called_from_managed_app, App}) ->
+    text("~ts is managed itself: a process of its own would wait for itself; call from another process",
+         [value(App)]);
+plain({invalid_type, Field, Expected, Got}) ->
+    text("~ts is ~ts, expected ~ts", [value(Field), bc_gitops_words:reason(Got), value(Expected)]);
+plain({invalid_value, Field, Expected, Got}) ->
+    text("~ts is ~ts, which it cannot be; expected ~ts", [value(Field), bc_gitops_words:reason(Got), value(Expected)]);
+plain({missing_field, Field}) ->
+    text("the spec has no ~ts; add it", [value(Field)]);
+plain({not_ready, Phase}) ->
+    text("bc_gitops is not ready for this (~ts); try again when status/0 says more", [value(Phase)]);
+plain({not_started, App}) ->
+    text("the application ~ts is not started; call application:ensure_all_started/1 first", [value(App)]);
+plain({already_started, Pid}) ->
+    text("it is started already (~ts); call bc_gitops:stop_reconciler/0 first", [value(Pid)]);
+plain({unknown_format, Format}) ->
+    text("the file was written by a newer bc_gitops (format ~ts); go back to that version, or remove the file",
+         [value(Format)]);
+plain(not_running) ->
+    <<"nothing is followed: repo_url is not set; set it, or call bc_gitops:start_reconciler/1">>;
+plain(not_read_yet) ->
+    <<"the repository was not read yet; try again in a moment">>;
+plain(stopped) ->
+    <<"bc_gitops was told to stop following; call bc_gitops:start_reconciler/1 to go on">>;
+plain(stopping) ->
+    <<"bc_gitops is about to stop following; try again when it has">>;
+plain(not_found) ->
+    <<"no application of this name is managed here">>;
+plain(cancelled) ->
+    <<"it was called off, something newer is wanted">>;
+plain(_Reason) ->
+    unknown.
 
 %% @doc Milliseconds until try number Attempt + 1: doubled each time, within the limits, and moved by
 %% up to a fifth so that apps which failed together do not come back together.
@@ -144,42 +216,3 @@ describe(Reason) ->
 backoff(Attempt, Min, Max) ->
     Base = min(Max, Min bsl min(Attempt - 1, 20)),
     max(1, Base - rand:uniform(max(1, Base div 5)) + 1).
-
-protected(otp) -> "is part of OTP";
-protected(started_by_host) -> "was started by the host";
-protected(needed_by_bc_gitops) -> "is needed by bc_gitops itself";
-protected(Why) -> ["is protected: ", value(Why)].
-
-users(#{used_by := host}) -> ", the host's";
-users(#{used_by := Apps}) when is_list(Apps) -> [", used by ", names(", ", Apps)];
-users(_Details) -> "".
-
-pairs(Between, Pairs) ->
-    names(", ", [
-        case Pair of
-            {Left, Right} -> [value(Left), Between, value(Right)];
-            Other -> value(Other)
-        end
-     || Pair <- Pairs
-    ]).
-
-names(Between, Names) ->
-    More = [io_lib:format(" and ~b more", [length(Names) - ?NAMED]) || length(Names) > ?NAMED],
-    [lists:join(Between, [value(Name) || Name <- lists:sublist(Names, ?NAMED)]) | More].
-
-%% Reasons come from runtime modules of others too: what is not text is shown as a term.
-value(Text) when is_binary(Text); is_list(Text) ->
-    case unicode:characters_to_binary(Text) of
-        Good when is_binary(Good) -> Good;
-        _ -> term(Text)
-    end;
-value(Name) when is_atom(Name) ->
-    atom_to_binary(Name);
-value(Other) ->
-    term(Other).
-
-term(Term) ->
-    io_lib:format("~0tP", [Term, 20]).
-
-text(Format, Args) ->
-    unicode:characters_to_binary(io_lib:format(Format, Args)).

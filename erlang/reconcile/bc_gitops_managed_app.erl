@@ -570,10 +570,10 @@ on_app_down(State, Reason, Data) ->
         false ->
             Stopped = forget_running(Data),
             log(error, "~ts: stopped by itself (~ts), the next cycle starts it again",
-                [bc_gitops_failure:describe(Reason)], Data),
+                [bc_gitops_words:reason(Reason)], Data),
             case State of
                 running ->
-                    Error = {stopped, bc_gitops_failure:describe(Reason)},
+                    Error = {stopped, bc_gitops_words:text("~ts", [bc_gitops_words:reason(Reason)])},
                     enter(failed, Stopped#data{error = Error, goal = undefined}, []);
                 _ ->
                     ok = publish(State, Stopped),
@@ -721,14 +721,24 @@ duration(#data{began = undefined}) -> 0;
 duration(#data{began = Began}) -> erlang:monotonic_time() - Began.
 
 reasons(#data{goal = #{reasons := []}}) -> "asked by hand";
-reasons(#data{goal = #{reasons := Reasons}}) -> io_lib:format("~0tp", [Reasons]).
+reasons(#data{goal = #{reasons := Reasons}}) -> bc_gitops_words:names([reason(Reason) || Reason <- Reasons]).
+
+reason({version, From, To}) -> io_lib:format("version ~ts to ~ts", [From, To]);
+reason(Reason) -> Reason.
 
 log_failure(quarantine, Action, Reason, _Wait, Data) ->
-    log(error, "~ts: ~ts failed: ~ts; not tried again until its spec or source changes, ~ts runs",
-        [Action, bc_gitops_failure:describe(Reason), running_version(Data)], Data);
+    log(error, "~ts: ~ts~ts failed: ~ts; ~ts; not tried again until its spec or source changes",
+        [Action, target(Data), bc_gitops_failure:describe(Reason), runs(Data)], Data);
 log_failure(retry, Action, Reason, Wait, Data) ->
-    log(warning, "~ts: ~ts failed: ~ts; tried again in ~b ms, ~ts runs",
-        [Action, bc_gitops_failure:describe(Reason), Wait, running_version(Data)], Data).
+    log(warning, "~ts: ~ts~ts failed: ~ts; ~ts; tried again in ~b ms",
+        [Action, target(Data), bc_gitops_failure:describe(Reason), runs(Data), Wait], Data).
+
+target(#data{target = #{version := Version}}) -> [" to ", Version];
+target(_Data) -> "".
+
+runs(#data{app = #app_state{version = Version}}) -> [Version, " runs"];
+runs(#data{store = #{confirmed := #{version := Version}}}) -> ["nothing of it runs, ", Version, " ran well before"];
+runs(_Data) -> "nothing of it runs".
 
 %% Format begins with a place for the app's name.
 log(Level, Format, Args, #data{name = Name, store = #{commit := Commit}}) ->

@@ -52,6 +52,8 @@
 -define(RESTORE_PATIENCE, 5000).
 %% Beyond the time that git may take, for what happens on this machine.
 -define(CYCLE_MARGIN, 60000).
+%% As many specs of one commit are logged one by one.
+-define(SPECS_LOGGED, 20).
 %% No domain of our own: OTP's default handler shows events without one and those of otp, nothing else.
 -define(META, #{application => bc_gitops}).
 
@@ -152,7 +154,7 @@ restore(#state{config = #{state_path := StatePath}} = State0) ->
     {ok, Stored, Problems} = bc_gitops_state:read_apps(StatePath),
     lists:foreach(
         fun(#{file := File, reason := Reason}) ->
-            ?LOG_ERROR("~ts is not readable and is put aside: ~0tp", [File, Reason], ?META)
+            ?LOG_ERROR("~ts is not readable and is put aside: ~ts", [File, bc_gitops_words:reason(Reason)], ?META)
         end,
         Problems
     ),
@@ -653,12 +655,28 @@ log_outcome(#{error := {desired_state, Reason}}, _State) ->
                [bc_gitops_failure:describe(Reason)], ?META);
 log_outcome(#{commit := Commit}, #state{commit = Commit}) ->
     ok;
-log_outcome(#{commit := Commit, plan := Plan, summary := #{errors := Errors}}, _State) ->
+log_outcome(#{commit := Commit, plan := Plan, summary := Summary}, _State) ->
     #{actions := Actions, blocked := Blocked, refused := Refused} = Plan,
+    #{errors := Errors, warnings := Warnings} = Summary,
     ok = log_refused(Refused, Commit),
+    ok = log_specs(error, "is not good, what runs of it stays", Errors, Commit),
+    ok = log_specs(warning, "is odd", Warnings, Commit),
     ?LOG_NOTICE("commit ~ts: ~b actions, ~b blocked, ~b broken specs",
                 [short(Commit), length(Actions), length(Blocked), length(Errors)],
                 #{application => bc_gitops, commit => Commit}).
+
+%% One line for each spec; all of them are in status/0.
+log_specs(Level, What, Specs, Commit) ->
+    {Shown, More} = lists:split(min(?SPECS_LOGGED, length(Specs)), Specs),
+    Said = [bc_gitops_failure:describe({spec_errors, [Spec]}) || Spec <- Shown]
+        ++ [bc_gitops_words:text("and ~b more, see bc_gitops:status/0", [length(More)]) || More =/= []],
+    lists:foreach(
+        fun(Text) ->
+            ?LOG(Level, "commit ~ts: a spec ~ts: ~ts", [short(Commit), What, string:replace(Text, "\n", "; ", all)],
+                 #{application => bc_gitops, commit => Commit})
+        end,
+        Said
+    ).
 
 log_refused(none, _Commit) ->
     ok;

@@ -9,7 +9,7 @@
 
 -export([open/1, close/1]).
 -export([read_apps/1, write_app/2, delete_app/2, read_repo/1, write_repo/2]).
--export([new/1, format_error/1]).
+-export([new/1, format_error/1, format_known/1]).
 
 -export_type([app/0, revision/0, switch/0, quarantine/0, problem/0]).
 
@@ -111,17 +111,32 @@ write_repo(StatePath, Repo) ->
 
 %% @doc One sentence.
 -spec format_error(term()) -> iodata().
-format_error({locked, #{path := Path, holder := #{os_pid := OsPid, node := Node}}}) ->
+format_error(Reason) ->
+    case format_known(Reason) of
+        unknown -> bc_gitops_words:reason(Reason);
+        Said -> Said
+    end.
+
+%% @doc One sentence; `unknown' for what is not of the disk.
+-spec format_known(term()) -> iodata() | unknown.
+format_known({locked, #{path := Path, holder := #{os_pid := OsPid, node := Node}}}) ->
     io_lib:format("~ts is in use by the node ~ts (process ~b): "
                   "give each node its own state_path and local_path", [Path, Node, OsPid]);
-format_error({state_not_written, #{file := File, reason := Reason}}) ->
-    io_lib:format("~ts was not written: ~ts", [File, file:format_error(Reason)]);
-format_error({bad_directory, #{path := Path, reason := writable_by_others}}) ->
+format_known({lock_failed, #{path := Path, reason := Reason}}) ->
+    io_lib:format("~ts cannot be locked: ~ts; look at its owner and its rights", [Path, posix(Reason)]);
+format_known({state_not_written, #{file := File, reason := Reason}}) ->
+    io_lib:format("~ts was not written: ~ts; what runs goes on, and is not known after a restart until it is "
+                  "written", [File, posix(Reason)]);
+format_known({bad_directory, #{path := Path, reason := writable_by_others}}) ->
     io_lib:format("~ts may be written by every user of this machine: chmod o-w it", [Path]);
-format_error({bad_directory, #{path := Path, reason := Reason}}) ->
-    io_lib:format("~ts cannot be used: ~ts", [Path, file:format_error(Reason)]);
-format_error(Other) ->
-    io_lib:format("~0tP", [Other, 20]).
+format_known({bad_directory, #{path := Path, reason := Reason}}) ->
+    io_lib:format("~ts cannot be used: ~ts; look at its owner and its rights, or configure another",
+                  [Path, posix(Reason)]);
+format_known(_Other) ->
+    unknown.
+
+posix(Reason) when is_atom(Reason) -> file:format_error(Reason);
+posix(Reason) -> bc_gitops_words:reason(Reason).
 
 %% directories
 

@@ -186,9 +186,16 @@ holds(Pid, Modules) ->
     lists:any(fun(Module) -> erlang:check_process_code(Pid, Module) =:= true end, Modules).
 
 report_killed(App, Holders, Modules) ->
-    ?LOG_WARNING("~p: killing ~b processes that still use its old code: ~p",
-                 [App, length(Holders), [describe(Pid) || Pid <- Holders]],
-                 #{application => bc_gitops, app => App, modules => Modules}).
+    ?LOG_WARNING("~p: ending ~b processes that still use its old code (~ts)",
+                 [App, length(Holders), bc_gitops_words:names([name(Pid) || Pid <- Holders])],
+                 #{application => bc_gitops, app => App, modules => Modules,
+                   processes => [describe(Pid) || Pid <- Holders]}).
+
+name(Pid) ->
+    case process_info(Pid, registered_name) of
+        {registered_name, Name} -> Name;
+        _ -> Pid
+    end.
 
 describe(Pid) ->
     case process_info(Pid, [registered_name, current_function, initial_call]) of

@@ -78,8 +78,7 @@ from_host(#app_spec{name = Name, version = Wanted}) ->
             host_build(Name, Wanted, Path);
         {ok, #{version := Found, path := Path}} ->
             {error, {host_application, #{
-                app => Name, wanted => Wanted, found => Found, path => Path,
-                message => <<"the host has another version of it on its own code path">>}}}
+                app => Name, wanted => Wanted, found => Found, path => Path}}}
     end.
 
 host_build(Name, Version, Path) ->

@@ -54,7 +54,8 @@ switch_to(#app_spec{name = Name} = Spec, {ok, Build}) ->
             log(notice, Spec, "~p ~ts runs (~ts)", [Name, State#app_state.version, from(From)]),
             {ok, State};
         {error, Reason} = Error ->
-            log(error, Spec, "~p did not get to ~ts (~ts): ~0tP",
+            %% whoever asked says what failed
+            log(debug, Spec, "~p did not get to ~ts (~ts): ~0tP",
                 [Name, Spec#app_spec.version, from(From), Reason, 40]),
             Error
     end;
@@ -78,7 +79,7 @@ remove(Name) when is_atom(Name) ->
         ok ->
             ?LOG_NOTICE("~p is removed", [Name], #{application => bc_gitops, app => Name});
         {error, Reason} = Error ->
-            ?LOG_ERROR("~p could not be removed: ~0tP", [Name, Reason, 40],
+            ?LOG_DEBUG("~p could not be removed: ~0tP", [Name, Reason, 40],
                        #{application => bc_gitops, app => Name}),
             Error
     end.
@@ -111,7 +112,7 @@ change_env(#app_spec{name = Name, env = Env} = Spec, Entry) ->
             case bc_gitops_app_env:notify(Name, bc_gitops_app_env:changes(Old, New), Timeout) of
                 {error, Reason} ->
                     _ = bc_gitops_app_env:put_back(Name, Old, ?CONTROLLER_TIMEOUT),
-                    log(error, Spec, "~p did not take its new environment: ~0tp", [Name, Reason]),
+                    log(debug, Spec, "~p did not take its new environment: ~0tp", [Name, Reason]),
                     {error, Reason};
                 Told ->
                     Changed = Entry#{spec := Spec, details := Details#{reconfigured => Told}},

@@ -151,8 +151,8 @@ old_side(#{app := App, plan := #{old := Old, keep := Keep, host := Host}} = Swit
             Side;
         {error, Reason} ->
             ?LOG_WARNING("~p: the files of the version that runs are damaged, "
-                         "it could not be brought back: ~0tP",
-                         [App, Reason, 40], #{application => bc_gitops, app => App}),
+                         "it could not be brought back: ~ts",
+                         [App, said(Reason)], #{application => bc_gitops, app => App}),
             bc_gitops_side:bare(App, Old)
     end.
 
@@ -247,8 +247,14 @@ remove_unused(App, Unused, #{start := Timeout} = Timeouts) ->
 report(_App, ok) ->
     ok;
 report(App, {error, Reason}) ->
-    ?LOG_WARNING("~p: what it no longer needs did not go cleanly: ~0tp", [App, Reason],
+    ?LOG_WARNING("~p: what it no longer needs did not go cleanly: ~ts", [App, said(Reason)],
                  #{application => bc_gitops, app => App}).
+
+said(Reason) ->
+    case bc_gitops_runtime_error:format_error(Reason) of
+        unknown -> bc_gitops_words:reason(Reason);
+        Said -> Said
+    end.
 
 %%% Undo
 
@@ -259,7 +265,7 @@ undo(#{app := App, old := Old, new := New, timeouts := Timeouts} = Switch, Reaso
     end,
     Gap = erlang:monotonic_time(millisecond) - Began,
     Undone = undone(Up, WasUp, Switch, Reason, Gap),
-    ?LOG_WARNING("~p: undone after ~b ms: ~0tP", [App, Gap, Undone, 40],
+    ?LOG_DEBUG("~p: undone after ~b ms: ~0tP", [App, Gap, Undone, 40],
                  #{application => bc_gitops, app => App}),
     abandon(Switch, {error, Undone}).
 
