@@ -8,8 +8,8 @@
 -export([check/0, check/1, abi/0]).
 %% jobs answer by message
 -export([job_cancel/1, job_abandoned/0]).
-%% downloads
--export([download_start/3]).
+%% downloads and archives
+-export([download_start/3, unpack_start/3]).
 %% git
 -export([git_start/3, git_head/1, git_log/2, git_checkout/2]).
 %% Hex packages: jobs as well
@@ -73,6 +73,12 @@ job_abandoned() -> stub().
 -spec download_start(Request :: map(), ReplyTo :: pid(), Ref :: reference()) ->
     {ok, job()} | {error, term()}.
 download_start(_Request, _ReplyTo, _Ref) -> stub().
+
+%% A job; `#{archive, path, timeout, limits}', where path is not there yet and limits may hold
+%% `#{entries, file_bytes, bytes, ratio}'. Answers and tells `#{entries, bytes}'.
+-spec unpack_start(Request :: map(), ReplyTo :: pid(), Ref :: reference()) ->
+    {ok, job()} | {error, term()}.
+unpack_start(_Request, _ReplyTo, _Ref) -> stub().
 
 %% A job of any kind: `{bc_gitops_job, Ref, {ok, Map} | {error, {Kind, Details}}}' comes once, and
 %% `{bc_gitops_job_progress, Ref, Map}' any number of times before. It ends with ReplyTo.

@@ -50,6 +50,7 @@ calls() ->
      {job_abandoned, fun bc_gitops_native:job_abandoned/0},
      {job_cancel, fun() -> cancelled(started(<<"https://127.0.0.1:1/">>)) end},
      {download_start, fun() -> cancelled(download(LongUrl)) end},
+     {unpack_start, fun() -> cancelled(unpack()) end},
      {git_start, fun() -> cancelled(started(LongUrl)) end},
      {identicon, fun() -> bc_gitops_native:identicon(Longest, 16#ffffffff) end},
      {identicon_uri, fun() -> bc_gitops_native:identicon_uri(Longest, 16#ffffffff) end}].
@@ -63,6 +64,11 @@ started(Url) ->
 download(Url) ->
     Request = #{url => Url, path => <<"/nonexistent/x">>, timeout => 1000, auth => #{}},
     {ok, Job} = bc_gitops_native:download_start(Request, self(), make_ref()),
+    Job.
+
+unpack() ->
+    Request = #{archive => <<"/nonexistent/x">>, path => <<"/nonexistent/y">>, timeout => 1000},
+    {ok, Job} = bc_gitops_native:unpack_start(Request, self(), make_ref()),
     Job.
 
 cancelled(Job) ->

@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod archive;
 mod base64;
 pub mod beam;
 pub mod digest;

@@ -140,6 +140,17 @@ rustler::atoms! {
     registry_unauthorized,
     unknown_repo,
 
+    // archives
+    limits,
+    entries,
+    file_bytes,
+    ratio,
+    entry,
+    bad_archive,
+    link_outside,
+    duplicate_entry,
+    exists,
+
     // plan
     running,
     stopped,

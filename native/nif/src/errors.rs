@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use bc_gitops_core::archive;
 use bc_gitops_core::beam::{BeamError, BeamErrorKind};
 use bc_gitops_core::digest::DigestError;
 use bc_gitops_core::git::error::{Fact, GitError, Kind};
@@ -277,6 +278,33 @@ fn hex_fact(fact: hex::error::Fact) -> Atom {
         Fact::Path => atoms::path(),
         Fact::Expected => atoms::expected(),
         Fact::Found => atoms::found(),
+    }
+}
+
+impl From<archive::ArchiveError> for Failure {
+    fn from(error: archive::ArchiveError) -> Self {
+        use archive::Kind;
+        let kind = match error.kind {
+            Kind::BadArchive => atoms::bad_archive(),
+            Kind::BadPath => atoms::bad_path(),
+            Kind::LinkOutside => atoms::link_outside(),
+            Kind::SpecialFile => atoms::special_file(),
+            Kind::Duplicate => atoms::duplicate_entry(),
+            Kind::TooLarge => atoms::too_large(),
+            Kind::TooMany => atoms::too_many_files(),
+            Kind::TooDeep => atoms::too_deep(),
+            Kind::NotFound => atoms::not_found(),
+            Kind::Exists => atoms::exists(),
+            Kind::DiskFull => atoms::disk_full(),
+            Kind::Io => atoms::io(),
+            Kind::Timeout => atoms::timeout(),
+            Kind::Cancelled => atoms::cancelled(),
+        };
+        let failure = Failure::new(kind, &error.message);
+        match error.entry {
+            Some(entry) => failure.with(atoms::entry(), Detail::Bytes(entry.into_bytes())),
+            None => failure,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! One file per room of the core, all atoms in `atoms`, all errors in `errors`.
 
+mod archive;
 mod atoms;
 mod errors;
 mod files;

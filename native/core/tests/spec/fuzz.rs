@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bc_gitops_core::{beam, git, http, mesh, spec, store};
+use bc_gitops_core::{archive, beam, git, http, mesh, spec, store};
 
 /// Mutations per entry; `BCT_FUZZ` asks for more.
 const MUTATIONS: usize = 6_000;
@@ -46,6 +46,11 @@ fn urls_never_panic() {
 #[test]
 fn urls_of_downloads_never_panic() {
     run("http_url", http::fuzz);
+}
+
+#[test]
+fn archives_never_panic() {
+    run("archive", archive::fuzz);
 }
 
 #[test]
