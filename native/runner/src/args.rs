@@ -22,14 +22,29 @@ pub struct Run {
     pub grace: Duration,
     /// Output past this ends the run.
     pub max_output: u64,
-    /// Limit of each process's address space in bytes.
-    pub memory: Option<u64>,
+    /// What its processes may use.
+    pub limits: Limits,
     /// Where the command runs.
     pub cd: Option<PathBuf>,
     /// Absolute path of the program.
     pub program: OsString,
     /// Its arguments.
     pub args: Vec<OsString>,
+}
+
+/// What all processes of a command may use together; `None` is no limit.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// How many there may be at a time.
+    pub processes: Option<u64>,
+    /// Bytes of memory that they hold.
+    pub memory: Option<u64>,
+    /// Bytes on disk below `scratch`, and in files that they hold open without a name.
+    pub disk: Option<u64>,
+    /// Where a command writes.
+    pub scratch: Option<PathBuf>,
+    /// Open files of each.
+    pub files: Option<u64>,
 }
 
 /// Whose processes to end.
@@ -51,21 +66,25 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Mode, String> {
 }
 
 fn parse_run(mut args: impl Iterator<Item = OsString>) -> Result<Run, String> {
-    let (mut deadline, mut grace, mut max_output, mut memory, mut cd) =
-        (None, None, None, None, None);
+    let (mut deadline, mut grace, mut max_output, mut cd) = (None, None, None, None);
+    let mut limits = Limits::default();
     while let Some(flag) = args.next() {
         match flag.to_str() {
             Some("--deadline") => deadline = Some(number(&mut args)?),
             Some("--grace") => grace = Some(number(&mut args)?),
             Some("--max-output") => max_output = Some(number(&mut args)?),
-            Some("--memory") => memory = Some(number(&mut args)?),
+            Some("--processes") => limits.processes = Some(number(&mut args)?),
+            Some("--memory") => limits.memory = Some(number(&mut args)?),
+            Some("--disk") => limits.disk = Some(number(&mut args)?),
+            Some("--scratch") => limits.scratch = Some(PathBuf::from(value(&mut args)?)),
+            Some("--files") => limits.files = Some(number(&mut args)?),
             Some("--cd") => cd = Some(PathBuf::from(value(&mut args)?)),
             Some("--") => {
                 return Ok(Run {
                     deadline: Duration::from_millis(deadline.ok_or("no --deadline")?),
                     grace: Duration::from_millis(grace.ok_or("no --grace")?),
                     max_output: max_output.ok_or("no --max-output")?,
-                    memory,
+                    limits,
                     cd,
                     program: args.next().ok_or("no program")?,
                     args: args.collect(),

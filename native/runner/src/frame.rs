@@ -1,7 +1,8 @@
 //! Frames to the VM: a 4-byte big-endian length, a tag, the content.
 //!
 //! Tag 0 is output of the command as it comes; tag 1, once and last, is how it ended, as text:
-//! `exited N`, `signalled N`, `deadline`, `output_limit` or `cannot_run TEXT`.
+//! `exited N`, `signalled N`, `deadline`, `output_limit`, `process_limit`, `memory_limit`,
+//! `disk_limit`, `files_limit` or `cannot_run TEXT`.
 
 use std::io::{self, Write};
 
@@ -19,6 +20,14 @@ pub enum End {
     Deadline,
     /// It wrote more than it may.
     OutputLimit,
+    /// More processes, or threads, than there may be.
+    ProcessLimit,
+    /// Its processes held more memory than they may.
+    MemoryLimit,
+    /// It wrote more to disk than it may.
+    DiskLimit,
+    /// A process had as many files open as it may.
+    FilesLimit,
     /// It could not be started.
     CannotRun(String),
     /// Nobody waits for it any more; not reported.
@@ -37,6 +46,10 @@ pub fn end(to: &mut impl Write, end: &End) -> io::Result<()> {
         End::Signalled(signal) => format!("signalled {signal}"),
         End::Deadline => "deadline".into(),
         End::OutputLimit => "output_limit".into(),
+        End::ProcessLimit => "process_limit".into(),
+        End::MemoryLimit => "memory_limit".into(),
+        End::DiskLimit => "disk_limit".into(),
+        End::FilesLimit => "files_limit".into(),
         End::CannotRun(message) => format!("cannot_run {message}"),
         End::Cancelled => return Ok(()),
     };

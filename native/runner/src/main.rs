@@ -1,7 +1,8 @@
 //! Runs one command of a build for the VM and leaves none of its processes behind.
 //!
 //! ```text
-//! bc_gitops_runner run  --deadline MS --grace MS --max-output BYTES [--memory BYTES] [--cd DIR] -- PROGRAM ARG…
+//! bc_gitops_runner run  --deadline MS --grace MS --max-output BYTES [--processes N] [--memory BYTES]
+//!     [--disk BYTES --scratch DIR] [--files N] [--cd DIR] -- PROGRAM ARG…
 //! bc_gitops_runner reap --marker DIR --wait MS
 //! ```
 //! `run` speaks frames of a 4-byte length on its standard output (see [`frame`]) and takes the end
@@ -9,6 +10,7 @@
 #![deny(missing_docs)]
 
 mod args;
+mod disk;
 mod frame;
 mod kill;
 #[cfg(target_os = "linux")]
@@ -16,6 +18,7 @@ mod processes;
 mod reap;
 mod spawn;
 mod supervise;
+mod watch;
 
 use args::Mode;
 use std::process::ExitCode;

@@ -17,6 +17,10 @@ pub struct Process {
     pub session: i32,
     /// It ended and waits for its parent to look.
     pub zombie: bool,
+    /// How many threads it has.
+    pub threads: u64,
+    /// Pages of memory that it holds.
+    pub resident: u64,
 }
 
 /// All processes that can be seen.
@@ -67,12 +71,17 @@ fn parse(stat: &str) -> Option<Process> {
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
+    // Fields 20 and 24 of proc(5), the session being the 6th.
+    let threads = fields.nth(13)?.parse().ok()?;
+    let resident = fields.nth(3)?.parse().ok()?;
     Some(Process {
         pid: Pid::from_raw(pid)?,
         parent,
         group: Pid::from_raw(group)?,
         session,
         zombie: matches!(state, "Z" | "X"),
+        threads,
+        resident,
     })
 }
 
@@ -82,12 +91,14 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_anything() {
-        let process = parse("42 (a) Z (b) S 7 42 40 0 -1 4194560 1").unwrap();
+        let stat = "42 (a) Z (b) S 7 42 40 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 11 2000 300 18";
+        let process = parse(stat).unwrap();
         assert_eq!(
             (process.pid.as_raw_pid(), process.parent, process.session),
             (42, 7, 40)
         );
         assert!(!process.zombie);
+        assert_eq!((process.threads, process.resident), (9, 300));
         assert_eq!(parse("nothing"), None);
     }
 

@@ -2,11 +2,12 @@
 
 use crate::args::Run;
 use crate::frame::{self, End};
-use crate::{kill, spawn};
+use crate::{kill, spawn, watch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, WaitOptions, wait};
 use std::io::{self, PipeReader, Read, Stdin, Stdout};
 use std::process::ExitCode;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// A command that ends closes its output, which wakes us; one whose daemon keeps it open, or that
@@ -47,6 +48,7 @@ struct Supervisor<'a> {
     deadline: Instant,
     sent: u64,
     status: Option<End>,
+    passed: Receiver<End>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -59,15 +61,35 @@ impl<'a> Supervisor<'a> {
             deadline: Instant::now() + run.deadline,
             sent: 0,
             status: None,
+            passed: watch::start(&run.limits),
         }
     }
 
     fn supervise(mut self, to: &mut Stdout) -> End {
         let end = self.until_end(to);
-        kill::end_all(self.child, self.run.grace, self.status.is_some());
+        kill::end_all(self.child, self.grace(&end), self.status.is_some());
         match end {
             End::Cancelled | End::OutputLimit => end,
-            _ => self.drain(to).unwrap_or(end),
+            _ => self.drain(to).unwrap_or_else(|| self.judged(end)),
+        }
+    }
+
+    /// What takes too much would take more of it in its grace.
+    fn grace(&self, end: &End) -> Duration {
+        match end {
+            End::ProcessLimit | End::MemoryLimit | End::DiskLimit => Duration::ZERO,
+            _ => self.run.grace,
+        }
+    }
+
+    /// A command that the kernel kept from writing more ends in its own way, and may be faster than
+    /// our look.
+    fn judged(&self, end: End) -> End {
+        match end {
+            End::Exited(_) | End::Signalled(_) => {
+                watch::disk_passed(&self.run.limits).unwrap_or(end)
+            }
+            _ => end,
         }
     }
 
@@ -80,6 +102,9 @@ impl<'a> Supervisor<'a> {
             let now = Instant::now();
             if now >= self.deadline {
                 return End::Deadline;
+            }
+            if let Ok(passed) = self.passed.try_recv() {
+                return passed;
             }
             let (gone, readable) = self.wait_for_events(TICK.min(self.deadline - now));
             if gone && self.caller_is_gone() {

@@ -184,3 +184,69 @@ fn what_a_dead_runner_left_is_reaped_by_its_marker() {
     orphan.wait().expect("its status");
     std::fs::remove_dir_all(&dir).expect("removed");
 }
+
+/// The limits of every run, and one more.
+fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    LIMITS.iter().chain(more).copied().collect()
+}
+
+#[test]
+fn processes_have_a_limit() {
+    let script = "for n in 1 2 3 4 5 6 7 8 9; do (: too-many; sleep 60; :) & done; wait";
+    let (_, end) = report(start(&with(&["--processes", "5"]), script));
+    assert_eq!(end, "process_limit");
+    assert!(!lives("too-many"));
+    let (_, end) = report(start(&with(&["--processes", "5"]), "sleep 0.3"));
+    assert_eq!(end, "exited 0");
+}
+
+#[test]
+fn memory_of_all_processes_has_a_limit() {
+    let script =
+        "for n in 1 2 3; do head -c 30000000 /dev/zero | tail -c 25000000 | sleep 60 & done; wait";
+    let (_, end) = report(start(&with(&["--memory", "50000000"]), script));
+    assert_eq!(end, "memory_limit");
+    let (_, end) = report(start(&with(&["--memory", "50000000"]), "sleep 0.3"));
+    assert_eq!(end, "exited 0");
+}
+
+#[test]
+fn disk_has_a_limit() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().to_str().expect("text");
+    let limits = with(&["--disk", "2000000", "--scratch", path, "--cd", path]);
+    let scripts = [
+        "for n in 1 2 3 4; do head -c 800000 /dev/zero > file$n; done; sleep 60",
+        // the kernel stops this one
+        "head -c 8000000 /dev/zero > file || exit 1",
+        // over, and gone before anybody looked
+        "for n in 1 2 3 4; do head -c 800000 /dev/zero > file$n; done",
+        "exec 3> one; exec 4> two; rm one two; \
+         head -c 1500000 /dev/zero >&3; head -c 1500000 /dev/zero >&4; sleep 60",
+        "mkdir many; cd many; n=0; while [ $n -lt 600 ]; do : > $n; n=$((n+1)); done; sleep 60",
+    ];
+    for script in scripts {
+        let (_, end) = report(start(&limits, script));
+        assert_eq!(end, "disk_limit", "{script}");
+        let cleared = Command::new("/bin/sh")
+            .args(["-c", "rm -rf -- \"$1\"/*", "sh", path])
+            .status();
+        assert!(cleared.expect("sh").success());
+    }
+    let (_, end) = report(start(&limits, "head -c 1000000 /dev/zero > file"));
+    assert_eq!(end, "exited 0");
+}
+
+#[test]
+fn open_files_have_a_limit() {
+    let script = "exec 3</dev/null 4<&3 5<&3 6<&3 7<&3 8<&3 9<&3; while :; do :; done";
+    let (_, end) = report(start(&with(&["--files", "10"]), script));
+    assert_eq!(end, "files_limit");
+}
+
+#[test]
+fn no_core_is_dumped_and_the_build_is_the_first_to_go() {
+    let script = "ulimit -c; cat /proc/self/oom_score_adj";
+    let (output, _) = report(start(&LIMITS, script));
+    assert_eq!(output, "0\n1000\n");
+}
