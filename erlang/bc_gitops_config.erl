@@ -13,10 +13,12 @@
 
 -type config() :: #{atom() => term()}.
 -type problem() :: #{key := atom(), got := term(), expected := binary()}.
--type kind() :: text | texts | url | path | subdir | branch | module | positive | interval | boolean
-    | hex_repos | hex_mirror.
+-type kind() ::
+    text | texts | url | path | paths | subdir | branch | module | positive | interval | boolean
+    | {one_of, [atom()]} | hex_repos | hex_mirror.
 
 -define(ACTIVE, {?MODULE, active}).
+-define(GIB, (1024 * 1024 * 1024)).
 
 %% Key, kind, default (`undefined': not set; a fun is called for it). The README's table follows this.
 -spec table() -> [{atom(), kind(), term()}].
@@ -47,8 +49,12 @@ table() ->
         {hex_mirror, hex_mirror, undefined},
         {build_timeout, positive, 600000},
         {build_jobs, positive, 2},
-        {build_memory, positive, undefined},
+        {build_memory, positive, 8 * ?GIB},
+        {build_disk, positive, 8 * ?GIB},
+        {build_processes, positive, 512},
+        {build_sandbox, {one_of, [auto, required, off]}, auto},
         {build_env, texts, undefined},
+        {build_read, paths, undefined},
         {max_builds_kept, positive, 3},
         {stop_timeout, positive, 10000},
         {start_timeout, positive, 60000},
@@ -144,6 +150,8 @@ check(text, Value) -> text(Value, fun(_) -> true end, <<"a non-empty string">>);
 check(texts, Value) -> texts(Value);
 check(url, Value) -> text(Value, fun is_url/1, <<"the url or the path of a git repository">>);
 check(path, Value) -> path(Value);
+check(paths, Value) -> paths(Value);
+check({one_of, Names}, Value) -> one_of(Names, Value);
 check(subdir, Value) -> text(Value, fun is_subdir/1, <<"a relative path without '..'">>);
 check(branch, Value) -> text(Value, fun is_branch/1, <<"the name of a branch">>);
 check(module, Value) -> module(Value);
@@ -181,6 +189,22 @@ path(Value) ->
     case text(Value, fun(_) -> true end, <<"a path">>) of
         {ok, Path} -> {ok, unicode:characters_to_binary(filename:absname(Path))};
         {error, Expected} -> {error, Expected}
+    end.
+
+paths(Value) ->
+    case texts(Value) of
+        {ok, Texts} -> {ok, [Path || Text <- Texts, {ok, Path} <- [path(Text)]]};
+        {error, _} -> {error, <<"a list of paths">>}
+    end.
+
+one_of(Names, Value) ->
+    Text = case to_binary(Value) of
+        {ok, Given} -> Given;
+        error -> <<>>
+    end,
+    case [Name || Name <- Names, atom_to_binary(Name) =:= Text] of
+        [Name] -> {ok, Name};
+        [] -> {error, iolist_to_binary(lists:join(" or ", [atom_to_list(Name) || Name <- Names]))}
     end.
 
 module(Value) when is_atom(Value), Value =/= true, Value =/= false -> {ok, Value};

@@ -28,11 +28,34 @@ limits_test_() ->
     {timeout, 30, fun() ->
         ?assertMatch({error, {timeout, #{timeout := 100, output := <<"a\n">>}}},
                      sh("echo a; sleep 60", #{timeout => 100})),
-        ?assertMatch({error, {output_limit, #{limit := 10}}}, sh("yes", #{max_output => 10})),
-        Hungry = "head -c 100000000 /dev/zero | tail -c 90000000 > /dev/null",
-        ?assertMatch({ok, _}, sh(Hungry)),
-        ?assertMatch({error, {exit_status, _}}, sh(Hungry, #{memory => 50000000}))
+        ?assertMatch({error, {output_limit, #{limit := 10}}}, sh("yes", #{max_output => 10}))
     end}.
+
+%% Each limit has a name and a sentence of its own.
+limits_of_what_it_uses_test_() ->
+    {timeout, 60, fun() -> bct_dir:with("command", fun(Dir) ->
+        Hungry = "head -c 90000000 /dev/zero | tail -c 80000000 | sleep 60",
+        Many = "for n in 1 2 3 4 5 6; do sleep 60 & done; wait",
+        Large = "head -c 5000000 /dev/zero > large",
+        Open = "exec 3</dev/null 4<&3 5<&3 6<&3 7<&3 8<&3 9<&3; while :; do :; done",
+        [begin
+            Kind = list_to_atom(Name ++ "_limit"),
+            Limits = #{list_to_atom(Limit) => Value},
+            {error, {Kind, #{limit := Most}} = Reason} = sh(Script, #{limits => Limits, cd => Dir}),
+            Said = unicode:characters_to_list(bc_gitops_command:format_error(Reason)),
+            ?assertNotEqual({nomatch, Said}, {string:find(Said, integer_to_list(Most)), Said}),
+            ?assertMatch({ok, _}, sh("sleep 0.2", #{limits => Limits, cd => Dir}))
+         end || {Name, Limit, Value, Script} <- [
+            {"memory", "memory", 50000000, Hungry}, {"process", "processes", 4, Many},
+            {"files", "files", 10, Open}]],
+        Disk = #{disk => {1000000, Dir}},
+        ?assertMatch({error, {disk_limit, #{limit := 1000000}}}, sh(Large, #{limits => Disk, cd => Dir}))
+    end) end}.
+
+a_wrapper_runs_the_program_test() ->
+    {ok, Env} = bc_gitops_command:find("env"),
+    ?assertEqual({ok, #{output => <<"1\n">>, status => 0}},
+                 sh("echo $WRAPPED", #{wrapper => {Env, ["WRAPPED=1"]}})).
 
 the_environment_is_written_out_test() ->
     Secret = "BC_GITOPS_TEST_SECRET",
@@ -43,7 +66,8 @@ the_environment_is_written_out_test() ->
         Lines = binary:split(Output, <<"\n">>, [global, trim]),
         Names = [binary_to_list(hd(binary:split(Line, <<"=">>))) || Line <- Lines],
         OfShells = ["PWD", "SHLVL", "_", "OLDPWD"],
-        Given = ["GIVEN", "LANG", "PATH" | bc_gitops_build_config:passed_variables()],
+        Passing = [Name || {Name, _} <- bc_gitops_build_config:passed_environment()],
+        Given = ["GIVEN", "LANG", "PATH" | Passing],
         ?assertEqual([], Names -- (OfShells ++ Given)),
         ?assertNotEqual(nomatch, binary:match(Output, <<"GIVEN=ä"/utf8>>)),
         ok = application:set_env(bc_gitops, build_env, [Secret]),
@@ -53,6 +77,25 @@ the_environment_is_written_out_test() ->
         os:unsetenv(Secret),
         application:unset_env(bc_gitops, build_env)
     end.
+
+secrets_of_the_host_do_not_pass_test_() ->
+    Names = ["HEX_API_KEY", "HEX_REPOS_KEY", "RELEASE_COOKIE", "ERLANG_COOKIE", "SSH_AUTH_SOCK",
+             "GIT_ASKPASS", "GIT_CONFIG_COUNT", "AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "ERL_FLAGS",
+             "ERL_LIBS", "LD_PRELOAD", "HEX_MIRROR"],
+    {setup,
+        fun() ->
+            Before = [{Name, os:getenv(Name)} || Name <- Names],
+            [true = os:putenv(Name, "https://me:canary@host") || Name <- Names],
+            Before
+        end,
+        fun(Before) ->
+            [case Value of false -> os:unsetenv(Name); _ -> os:putenv(Name, Value) end
+             || {Name, Value} <- Before]
+        end,
+        fun() ->
+            {ok, #{output := Output}} = sh("env"),
+            ?assertEqual(nomatch, binary:match(Output, <<"canary">>))
+        end}.
 
 input_is_empty_test() ->
     ?assertEqual({ok, #{output => <<"end\n">>, status => 0}}, sh("cat; echo end")).

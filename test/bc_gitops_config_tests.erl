@@ -28,12 +28,22 @@ strings_binaries_and_atoms_are_taken_test() ->
 all_bad_values_are_named_at_once_test() ->
     {error, {bad_config, Problems}} = bc_gitops_config:load(#{
         branch => <<"--upload-pack=touch /tmp/x">>, reconcile_interval => 0,
-        apps_dir => "../elsewhere", runtime_module => "my_runtime", allow_http => yes
+        apps_dir => "../elsewhere", runtime_module => "my_runtime", allow_http => yes,
+        build_sandbox => maybe_so, build_read => "/one"
     }),
-    Keys = [allow_http, apps_dir, branch, reconcile_interval, runtime_module],
+    Keys = [allow_http, apps_dir, branch, build_read, build_sandbox, reconcile_interval,
+            runtime_module],
     ?assertEqual(Keys, lists:sort([Key || #{key := Key} <- Problems])),
     Text = bc_gitops_config:format_error({bad_config, Problems}),
-    ?assertNotEqual(nomatch, string:find(Text, "reconcile_interval is 0, expected a positive number")).
+    ?assertNotEqual(nomatch, string:find(Text, "reconcile_interval is 0, expected a positive number")),
+    ?assertNotEqual(nomatch, string:find(Text, "expected auto or required or off")).
+
+one_of_a_few_words_and_lists_of_paths_are_taken_test() ->
+    ?assertMatch({ok, #{build_sandbox := auto, build_read := undefined}}, bc_gitops_config:load(#{})),
+    [?assertMatch({ok, #{build_sandbox := required}}, bc_gitops_config:load(#{build_sandbox => Value}))
+     || Value <- [required, "required", <<"required">>]],
+    ?assertMatch({ok, #{build_read := [<<"/opt/tools">>, <<"/srv">>]}},
+                 bc_gitops_config:load(#{build_read => ["/opt/tools", <<"/srv">>]})).
 
 a_bad_url_is_not_repeated_test() ->
     {error, Error} = bc_gitops_config:load(#{repo_url => <<"ext::sh -c secret">>}),

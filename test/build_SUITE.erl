@@ -37,7 +37,9 @@ groups() ->
 
 init_per_testcase(_Case, Config) -> bct_workspace:start(Config).
 
-end_per_testcase(_Case, Config) -> bct_workspace:stop(Config).
+end_per_testcase(_Case, Config) ->
+    application:unset_env(bc_gitops, build_read),
+    bct_workspace:stop(Config).
 
 prepare(Name, Source) -> prepare(Name, Source, #{}).
 
@@ -198,7 +200,9 @@ app_that_the_repository_has_not(Config) ->
         {app_not_built, #{app := demo_x, found := [<<"demo_a">>, <<"demo_b">>, <<"demo_c">>]}}},
                  prepare(demo_x, source(Config, <<"main">>))).
 
+%% A dependency on the local disk is for builds that may read it.
 two_apps_share_a_dependency(Config) ->
+    ok = application:set_env(bc_gitops, build_read, [?config(dir, Config)]),
     Dep = bct_repo:init(filename:join(?config(dir, Config), "dep")),
     bct_repo:commit(Dep, bct_app:rebar3("demo_dep", "4.0.0")),
     Deps = io_lib:format("{deps, [{demo_dep, {git, ~p, {branch, \"main\"}}}]}.~n",

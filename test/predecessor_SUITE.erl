@@ -175,7 +175,7 @@ status_is_never_busy_while_a_build_runs(Config) ->
     _ = bct_repo:commit(Source, bct_app:erlang_mk("bcp_nine", "1.0.0", Wait)),
     ok = bct_repo:tag(Source, "v1.0.0"),
     _ = bct_gitops:push(Context, [git_spec(Context, bcp_nine, "1.0.0")]),
-    _ = start(Context, #{build_timeout => 20000}),
+    _ = start(Context, #{build_timeout => 20000, build_sandbox => off}),
     Caller = spawn_monitor(fun() -> exit(bc_gitops:reconcile()) end),
     ok = bct_gitops:wait_state(bcp_nine, preparing),
     Times = [element(1, timer:tc(fun() -> {ok, #{status := out_of_sync}} = bc_gitops:status() end)) || _ <- lists:seq(1, 500)],

@@ -33,7 +33,9 @@ context(Config) -> proplists:get_value(context, Config).
 start(Context) -> start(Context, #{}).
 
 start(Context, More) ->
-    Mine = #{runtime_module => bc_gitops_runtime_default, stop_timeout => 500},
+    %% dependencies on the local disk are what a build must be allowed to read
+    Mine = #{runtime_module => bc_gitops_runtime_default, stop_timeout => 500,
+             build_read => [maps:get(dir, Context)]},
     bct_gitops:start(Context, maps:merge(Mine, More)).
 
 a_tag_is_the_version(Config) ->

@@ -4,7 +4,7 @@
 
 -include("bc_gitops.hrl").
 
--export([run/1, stored/4, base_environment/1]).
+-export([run/1, stored/4]).
 
 -export_type([job/0]).
 
@@ -19,14 +19,12 @@
     log := bc_gitops_build_log:log()
 }.
 
--define(TAIL_LINES, 30).
--define(MAX_OUTPUT, 64 * 1024 * 1024).
-
 %% @doc Builds and stores, or finds in the store what turns out to be there already.
 -spec run(job()) -> {ok, bc_gitops_store:build()} | {error, {atom(), map()}}.
 run(#{name := Name, scratch := Scratch, options := #{timeout := Timeout}, log := Log} = Job) ->
     Started = erlang:monotonic_time(millisecond),
-    Dir = filename:join(unicode:characters_to_list(Scratch), atom_to_list(Name)),
+    %% Beside its home, whatever the application's name is.
+    Dir = filename:join([unicode:characters_to_list(Scratch), "src", atom_to_list(Name)]),
     Result = steps([fun fetch/1, fun detect/1, fun toolchain/1, fun build_or_find/1],
                    Job#{dir => Dir, until => Started + Timeout}),
     Duration = erlang:monotonic_time(millisecond) - Started,
@@ -82,8 +80,9 @@ detect(#{dir := Dir, name := Name} = Job) ->
                   "erlang.mk">>}}}
     end.
 
-toolchain(#{tool := Tool, scratch := Scratch} = Job) ->
-    case bc_gitops_toolchain:identity(Tool, base_environment(Scratch)) of
+toolchain(#{tool := Tool, workspace := Workspace} = Job) ->
+    Environment = bc_gitops_build_command:trusted_environment(Workspace),
+    case bc_gitops_toolchain:identity(Tool, Environment) of
         {ok, Identity} ->
             case bc_gitops_toolchain:loadable(Identity) of
                 ok -> {ok, Job#{toolchain => maps:get(text, Identity)}};
@@ -123,9 +122,8 @@ first_whole(Workspace, [#{key := Key} = Build | Rest]) ->
     end.
 
 is_current(Workspace, #{tool := Tool, toolchain := Toolchain, otp := Otp} = Build) ->
-    Home = filename:join(Workspace, <<"cache">>),
-    Fits = case bc_gitops_toolchain:identity(bc_gitops_build_tool:module(Tool),
-                                             base_environment(Home)) of
+    Environment = bc_gitops_build_command:trusted_environment(Workspace),
+    Fits = case bc_gitops_toolchain:identity(bc_gitops_build_tool:module(Tool), Environment) of
         {ok, #{text := Text}} -> Text =:= Toolchain;
         {error, _} -> Otp =:= list_to_binary(erlang:system_info(otp_release))
     end,
@@ -137,11 +135,17 @@ build(Job) ->
     steps([fun compile/1, fun collect/1, fun verify/1, fun store/1], Job).
 
 compile(#{tool := Tool, name := Name, dir := Dir, scratch := Scratch} = Job) ->
-    Caches = caches(maps:get(workspace, Job)),
-    Context = #{app => Name, dir => Dir, caches => unicode:characters_to_list(Caches)},
-    Environment = base_environment(Scratch) ++ Tool:environment(Context),
-    Phased = Job#{context => Context, env => Environment},
-    run_phases([deps, build], Tool:steps(Context), Phased).
+    Caches = filename:join(unicode:characters_to_list(Scratch), "cache"),
+    Context = #{app => Name, dir => Dir, caches => Caches},
+    case bc_gitops_sandbox:choose() of
+        {ok, Sandbox} ->
+            write(Job, "== ~ts~n", [bc_gitops_sandbox:describe(Sandbox)]),
+            Environment = bc_gitops_build_command:environment(Scratch) ++ Tool:environment(Context),
+            Phased = Job#{context => Context, env => Environment, sandbox => Sandbox},
+            run_phases([deps, build], Tool:steps(Context), Phased);
+        {error, _} = Error ->
+            Error
+    end.
 
 run_phases([], _Steps, Job) ->
     {ok, Job};
@@ -161,39 +165,10 @@ run_phases([Phase | Rest], Steps, #{name := Name, tool := Tool} = Job) ->
 run_commands([], _Job) ->
     ok;
 run_commands([Step | Rest], Job) ->
-    case run_command(Step, Job) of
+    case bc_gitops_build_command:run(Step, Job) of
         ok -> run_commands(Rest, Job);
         {error, _} = Error -> Error
     end.
-
-run_command(#{phase := Phase, program := Program, args := Args}, Job) ->
-    #{dir := Dir, env := Env, log := Log} = Job,
-    Line = bc_gitops_command:describe(Program, Args),
-    write(Job, "== ~ts~n", [Line]),
-    Command = #{
-        program => Program, args => Args, cd => Dir, env => Env,
-        timeout => left(Job), max_output => ?MAX_OUTPUT, memory => bc_gitops_build_config:memory(),
-        keep_output => false,
-        on_output => fun(Output) -> bc_gitops_build_log:write(Log, Output) end
-    },
-    case bc_gitops_command:run(Command) of
-        {ok, _} -> ok;
-        {error, {Kind, Details}} -> {error, failure(Kind, Details#{command => Line}, Phase, Job)}
-    end.
-
-%% A program that ends badly fails each time; a dependency that does not come may come next time.
-failure(Kind, Details, Phase, #{name := Name, tool := Tool, log := Log}) ->
-    Class = case {Kind, Phase} of
-        {K, deps} when K =:= exit_status; K =:= signal -> deps_failed;
-        {K, build} when K =:= exit_status; K =:= signal -> build_failed;
-        _ -> Kind
-    end,
-    Message = bc_gitops_words:text("~ts: ~ts", [phase(Phase), bc_gitops_command:format_error({Kind, Details})]),
-    {Class, Details#{app => Name, tool => Tool:name(), phase => Phase, message => Message,
-                     output => bc_gitops_build_log:tail(Log, ?TAIL_LINES)}}.
-
-phase(deps) -> "its dependencies could not be brought";
-phase(build) -> "its build failed".
 
 collect(#{tool := Tool, context := Context, scratch := Scratch} = Job) ->
     Out = filename:join(unicode:characters_to_list(Scratch), "out"),
@@ -218,7 +193,7 @@ verify(#{name := Name, version := Wanted, apps := Apps, out := Out, workspace :=
 with_libs({error, _} = Error, _Job) ->
     Error;
 with_libs({ok, Libs}, #{apps := Apps, toolchain := Toolchain} = Job) ->
-    case bc_gitops_build_elixir:libs(Apps, Toolchain, maps:with([workspace, scratch, env], Job)) of
+    case bc_gitops_build_elixir:libs(Apps, Toolchain, maps:with([workspace, scratch], Job)) of
         {ok, none} -> {ok, Job#{libs => Libs, needs => []}};
         {ok, {Key, Elixir}} -> {ok, Job#{libs => Elixir ++ Libs, needs => [Key]}};
         {error, _} = Error -> Error
@@ -235,24 +210,6 @@ store(#{name := Name, key := Key, libs := Libs, tool := Tool, out := Out} = Job)
         source => bc_gitops_store:source_id(maps:get(source, Job))
     },
     bc_gitops_store:publish(maps:get(workspace, Job), Out, Key, Build).
-
-%% @doc The environment of everything that a build runs: a home, a temporary directory and caches of
-%% its own. The caches are shared by all builds of a workspace.
--spec base_environment(Scratch :: binary()) -> [{string(), file:filename_all()}].
-base_environment(Scratch) ->
-    Home = filename:join(Scratch, <<"home">>),
-    Tmp = filename:join(Scratch, <<"tmp">>),
-    %% Where the disk takes no directory the command fails and says so.
-    _ = [filelib:ensure_path(Dir) || Dir <- [Home, Tmp]],
-    [
-        bc_gitops_scratch:marker(Scratch),
-        {"HOME", Home}, {"TMPDIR", Tmp}, {"TERM", "dumb"},
-        {"ERL_COMPILER_OPTIONS", "[deterministic]"},
-        {"GIT_TERMINAL_PROMPT", "0"}, {"GIT_SSH_COMMAND", "ssh -oBatchMode=yes"}
-    ].
-
-caches(Workspace) ->
-    filename:join(Workspace, <<"cache">>).
 
 left(#{until := Until}) ->
     max(1, Until - erlang:monotonic_time(millisecond)).

@@ -8,8 +8,7 @@
 
 -type places() :: #{
     workspace := binary(),
-    scratch := binary(),
-    env := [{string(), file:filename_all()}]
+    scratch := binary()
 }.
 
 -define(APPLICATIONS, [elixir, logger, eex, iex, mix, ex_unit]).
@@ -50,8 +49,9 @@ whole(_Workspace, {error, not_found}) ->
 wanted(Missing, Libs) ->
     [Lib || #{name := Name} = Lib <- Libs, Name =:= elixir orelse lists:member(Name, Missing)].
 
-store(Key, Toolchain, #{workspace := Workspace, scratch := Scratch, env := Env}) ->
+store(Key, Toolchain, #{workspace := Workspace, scratch := Scratch}) ->
     Tree = filename:join(Scratch, "elixir"),
+    Env = bc_gitops_build_command:trusted_environment(Workspace),
     case bc_gitops_command:run(#{program => "elixir", args => ["-e", ?PRINT_DIR], env => Env}) of
         {ok, #{output := ElixirDir}} ->
             Root = filename:dirname(unicode:characters_to_list(ElixirDir)),

@@ -17,7 +17,7 @@ programs() -> [{"mix", "elixir"}, {"elixir", "elixir"}].
 -spec version() -> {string(), [string()]}.
 version() -> {"elixir", ["--version"]}.
 
-%% Hex and rebar for mix live in a cache of ours; where the node's user has Hex, it is used.
+%% Hex and rebar for mix live in the build's cache; where the node's user has Hex, it is used.
 -spec environment(bc_gitops_build_tool:context()) -> [{string(), string()}].
 environment(#{caches := Caches}) ->
     Rebar3 = case bc_gitops_command:find("rebar3") of

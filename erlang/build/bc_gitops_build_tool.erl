@@ -10,7 +10,7 @@
 -type context() :: #{
     app := atom(),
     dir := file:filename(),      % the work tree
-    caches := file:filename()    % kept between builds, shared by all
+    caches := file:filename()    % of this build alone: what one build wrote no other trusts
 }.
 %% A failing `deps' step may pass another time (a registry does not answer); a failing `build' step
 %% fails each time.

@@ -3,9 +3,9 @@
 %%% processes is left; the same when the calling process or the VM dies.
 -module(bc_gitops_command).
 
--export([run/1, find/1, describe/2, runner/0, format_error/1]).
+-export([run/1, find/1, directories/0, describe/2, runner/0, format_error/1]).
 
--export_type([command/0]).
+-export_type([command/0, limits/0]).
 
 -type command() :: #{
     program := file:filename_all(),      % a name to be looked for in PATH, or a path
@@ -14,9 +14,18 @@
     env => [{string(), unicode:chardata()}],
     timeout => non_neg_integer(),        % milliseconds
     max_output => pos_integer(),         % bytes
-    memory => pos_integer() | undefined, % bytes of address space of each process
+    limits => limits(),
+    wrapper => {file:filename(), [file:filename_all()]} | undefined, % runs the program
     keep_output => boolean(),            % false: only on_output sees it
     on_output => fun((binary()) -> any())
+}.
+
+%% What all its processes may use together.
+-type limits() :: #{
+    processes => pos_integer(),
+    memory => pos_integer(),             % bytes
+    disk => {pos_integer(), Dir :: file:filename_all()}, % bytes below Dir
+    files => pos_integer()               % open in each process
 }.
 
 -define(TIMEOUT, 60000).
@@ -31,12 +40,25 @@
 -spec run(command()) ->
     {ok, #{output := binary(), status := 0}}
     | {error, {Kind, Details :: map()}}
-    when Kind :: exit_status | timeout | output_limit | not_found | signal | cannot_run | runner.
+    when Kind :: exit_status | timeout | output_limit | process_limit | memory_limit | disk_limit
+               | files_limit | not_found | signal | cannot_run | runner.
 run(#{program := Name} = Command) ->
     case {find(Name), runner()} of
         {{ok, Program}, {ok, Runner}} -> run(Runner, Program, Command);
         {{error, _} = Error, _} -> Error;
         {_, {error, _} = Error} -> Error
+    end.
+
+%% @doc Where programs are looked for: what commands get as PATH. The start scripts of a VM put its
+%% own directory in front. That of a release has an `erl' without compiler: tools are looked for
+%% behind it.
+-spec directories() -> [file:filename()].
+directories() ->
+    Root = code:root_dir(),
+    Directories = string:lexemes(os:getenv("PATH", "/usr/local/bin:/usr/bin:/bin"), ":"),
+    case is_installation(Root) of
+        true -> Directories;
+        false -> [Dir || Dir <- Directories, not lists:prefix(Root, Dir)]
     end.
 
 %% @doc The absolute path of a program.
@@ -75,6 +97,18 @@ format_error({timeout, #{command := Command, timeout := Timeout}}) ->
     io_lib:format("~ts took longer than ~b ms", [Command, Timeout]);
 format_error({output_limit, #{command := Command, limit := Limit}}) ->
     io_lib:format("~ts wrote more than ~b bytes", [Command, Limit]);
+format_error({process_limit, #{command := Command, limit := Limit}}) ->
+    io_lib:format("~ts had more than ~b processes at a time (build_processes), or far more threads",
+                  [Command, Limit]);
+format_error({memory_limit, #{command := Command, limit := Limit}}) ->
+    io_lib:format("the processes of ~ts took more than ~b bytes of memory (build_memory)",
+                  [Command, Limit]);
+format_error({disk_limit, #{command := Command, limit := Limit}}) ->
+    io_lib:format("~ts wrote more than ~b bytes to disk (build_disk), or where they cannot be "
+                  "counted", [Command, Limit]);
+format_error({files_limit, #{command := Command, limit := Limit}}) ->
+    io_lib:format("a process of ~ts had ~b files open, which is as many as it may",
+                  [Command, Limit]);
 format_error({signal, #{command := Command, signal := Signal}}) ->
     io_lib:format("~ts was ended by signal ~b", [Command, Signal]);
 format_error({not_found, #{program := Program}}) ->
@@ -83,7 +117,7 @@ format_error({Kind, #{message := Message}}) ->
     io_lib:format("~p: ~ts", [Kind, Message]).
 
 run(Runner, Program, Command) ->
-    Args = runner_args(Command) ++ ["--", Program | arguments(Command)],
+    Args = runner_args(Command) ++ ["--" | wrapped(Program, arguments(Command), Command)],
     Options = [
         binary, exit_status, use_stdio, hide, {packet, 4},
         {cd, "/"}, {args, Args}, {env, environment(maps:get(env, Command, []))}
@@ -97,6 +131,11 @@ run(Runner, Program, Command) ->
     after
         close(Port)
     end.
+
+wrapped(Program, Args, #{wrapper := {Wrapper, Before}}) ->
+    [Wrapper | [to_list(Arg) || Arg <- Before]] ++ [Program | Args];
+wrapped(Program, Args, _Command) ->
+    [Program | Args].
 
 collect(Port, OnOutput, Until, Keep, Output) ->
     receive
@@ -147,6 +186,14 @@ result(<<"deadline">>, Output, Command) ->
     failed(timeout, #{timeout => timeout(Command)}, Output, Command);
 result(<<"output_limit">>, Output, Command) ->
     failed(output_limit, #{limit => max_output(Command)}, Output, Command);
+result(<<"process_limit">>, Output, #{limits := #{processes := Limit}} = Command) ->
+    failed(process_limit, #{limit => Limit}, Output, Command);
+result(<<"memory_limit">>, Output, #{limits := #{memory := Limit}} = Command) ->
+    failed(memory_limit, #{limit => Limit}, Output, Command);
+result(<<"disk_limit">>, Output, #{limits := #{disk := {Limit, _}}} = Command) ->
+    failed(disk_limit, #{limit => Limit}, Output, Command);
+result(<<"files_limit">>, Output, #{limits := #{files := Limit}} = Command) ->
+    failed(files_limit, #{limit => Limit}, Output, Command);
 result(<<"cannot_run ", Message/binary>>, Output, Command) ->
     failed(cannot_run, #{message => Message}, Output, Command);
 result({runner, How}, Output, Command) ->
@@ -162,9 +209,13 @@ runner_args(Command) ->
      "--deadline", integer_to_list(timeout(Command)),
      "--grace", integer_to_list(?GRACE),
      "--max-output", integer_to_list(max_output(Command))]
-    ++ [Arg || Memory <- [maps:get(memory, Command, undefined)], Memory =/= undefined,
-               Arg <- ["--memory", integer_to_list(Memory)]]
+    ++ lists:append([limit(Limit) || Limit <- maps:to_list(maps:get(limits, Command, #{}))])
     ++ [Arg || #{cd := Dir} <- [Command], Arg <- ["--cd", to_list(Dir)]].
+
+limit({processes, Most}) -> ["--processes", integer_to_list(Most)];
+limit({memory, Bytes}) -> ["--memory", integer_to_list(Bytes)];
+limit({disk, {Bytes, Dir}}) -> ["--disk", integer_to_list(Bytes), "--scratch", to_list(Dir)];
+limit({files, Most}) -> ["--files", integer_to_list(Most)].
 
 timeout(Command) -> maps:get(timeout, Command, ?TIMEOUT).
 
@@ -180,23 +231,14 @@ environment(Given) ->
     Unset ++ maps:to_list(Set).
 
 passed() ->
-    Passed = bc_gitops_build_config:passed_variables(),
-    Values = [{Name, os:getenv(Name)} || Name <- Passed],
     maps:from_list([{"PATH", path()}, {"LANG", "C.UTF-8"}
-                    | [Pair || {_, Value} = Pair <- Values, Value =/= false]]).
+                    | bc_gitops_build_config:passed_environment()]).
 
 os_names() ->
     [hd(string:split(Variable, "=")) || Variable <- os:getenv(), hd(Variable) =/= $=].
 
-%% The start scripts of a VM put its own directory in front. That of a release has an `erl' without
-%% compiler: tools are looked for behind it.
 path() ->
-    Root = code:root_dir(),
-    Directories = string:lexemes(os:getenv("PATH", "/usr/local/bin:/usr/bin:/bin"), ":"),
-    lists:flatten(lists:join(":", case is_installation(Root) of
-        true -> Directories;
-        false -> [Dir || Dir <- Directories, not lists:prefix(Root, Dir)]
-    end)).
+    lists:append(lists:join(":", directories())).
 
 is_installation(Root) ->
     Release = erlang:system_info(otp_release),

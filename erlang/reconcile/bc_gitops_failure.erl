@@ -21,7 +21,8 @@
     %% what the source holds
     build_failed, unknown_project, app_not_built, invalid_app_file, bad_app_file, invalid_beam,
     modules_missing, beam_misnamed, too_many_modules, too_many_atoms, too_many_files, too_large,
-    too_deep, special_file, link_outside, output_limit, code_refused,
+    too_deep, special_file, link_outside, output_limit, process_limit, memory_limit, disk_limit,
+    files_limit, code_refused,
     %% how it goes together with what else is here
     missing_applications, module_conflict, dependency_conflict, otp_mismatch
 ]).
