@@ -2,7 +2,8 @@
 -module(bc_gitops_build_config).
 
 -export([workspace_path/0, build_timeout/0, build_jobs/0, builds_kept/0]).
--export([passed_environment/0, sandbox/0, limits/1, readable/0, own_paths/0, known_hosts/0]).
+-export([passed_variables/0, passed_environment/0, sandbox/0, limits/1]).
+-export([readable/0, own_paths/0, known_hosts/0]).
 
 %% What a package client needs to reach its registry and says no secret.
 -define(PASSED, ["HEX_CDN", "HEX_MIRROR", "HEX_CACERTS_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"]).
@@ -29,16 +30,23 @@ build_jobs() ->
 builds_kept() ->
     setting(max_builds_kept).
 
-%% @doc The environment variables of this VM that builds get to see; `build_env' names more. A url
-%% with a password in it is not passed unless it is named.
+%% @doc The names of this VM's environment variables that builds get to see; `build_env' names more.
+-spec passed_variables() -> [string()].
+passed_variables() ->
+    lists:usort(?PASSED ++ named_variables()).
+
+%% @doc Those that are set. A url with a password in it is not passed unless it is named.
 -spec passed_environment() -> [{string(), string()}].
 passed_environment() ->
-    Named = case setting(build_env) of
+    Named = named_variables(),
+    [{Name, Value} || Name <- passed_variables(), Value <- [os:getenv(Name)], Value =/= false,
+                      lists:member(Name, Named) orelse not has_user(Value)].
+
+named_variables() ->
+    case setting(build_env) of
         undefined -> [];
         Names -> [unicode:characters_to_list(Name) || Name <- Names]
-    end,
-    [{Name, Value} || Name <- lists:usort(?PASSED ++ Named), Value <- [os:getenv(Name)],
-                      Value =/= false, lists:member(Name, Named) orelse not has_user(Value)].
+    end.
 
 has_user(Value) ->
     re:run(Value, "://[^/]*@", [{capture, none}]) =:= match.
@@ -65,8 +73,9 @@ readable() ->
 %% @doc Where this node keeps what is its own, and the files of its secrets.
 -spec own_paths() -> [file:filename()].
 own_paths() ->
-    Config = maps:remove(git_ca_file, bc_gitops_config:current()),
-    Own = [Path || {Key, Path} <- maps:to_list(Config), is_binary(Path), is_own(Key)],
+    #{hex_repos := Repos} = Config = maps:remove(git_ca_file, bc_gitops_config:current()),
+    Own = [Path || {Key, Path} <- maps:to_list(Config), is_binary(Path), is_own(Key)]
+        ++ [File || true <- [is_list(Repos)], #{auth_key_file := File} <- Repos],
     [unicode:characters_to_list(Path) || Path <- Own].
 
 is_own(Key) ->
