@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::error::Result;
+use crate::job::{Control, Stop};
 
 /// How often somebody who waits for another's download looks whether to go on waiting.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -99,11 +99,11 @@ pub(super) fn sweep(part: &Path) {
 pub(super) struct Turn(PathBuf);
 
 impl Turn {
-    /// Waits for the turn, as long as `go_on` says so.
-    pub(super) fn take(file: &Path, go_on: &dyn Fn() -> Result<()>) -> Result<Self> {
+    /// Waits for the turn, unless the job must stop before it comes.
+    pub(super) fn take(file: &Path, control: &Control) -> std::result::Result<Self, Stop> {
         let mut under_way = under_way();
         while !under_way.get_or_insert_default().insert(file.to_owned()) {
-            go_on()?;
+            control.check()?;
             let waited = DONE.wait_timeout(under_way, GLANCE);
             under_way = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -157,15 +157,11 @@ mod tests {
     #[test]
     fn one_at_a_time_makes_a_file() {
         let file = Path::new("/nonexistent/turn");
-        let first = Turn::take(file, &|| Ok(())).unwrap();
-        let stop = || {
-            Err(super::super::error::HexError::new(
-                super::super::error::Kind::Timeout,
-                "",
-            ))
-        };
-        assert!(Turn::take(file, &stop).is_err());
+        let control = Control::new(u64::MAX, Duration::from_secs(60));
+        let first = Turn::take(file, &control).unwrap();
+        let hurried = Control::new(u64::MAX, Duration::ZERO);
+        assert!(Turn::take(file, &hurried).is_err());
         drop(first);
-        assert!(Turn::take(file, &stop).is_ok());
+        assert!(Turn::take(file, &control).is_ok());
     }
 }

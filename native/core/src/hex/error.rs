@@ -98,16 +98,21 @@ impl HexError {
         }
     }
 
-    /// The same error with a further fact.
+    /// The same error with a further fact; what it knew of that name before stays.
     #[must_use]
     pub fn with(mut self, fact: Fact, value: impl fmt::Display) -> Self {
-        self.facts.push((fact, value.to_string()));
+        if self.facts.iter().all(|(name, _)| *name != fact) {
+            self.facts.push((fact, value.to_string()));
+        }
         self
     }
 
-    /// Whether it has a fact of this name.
-    pub(super) fn has(&self, fact: Fact) -> bool {
-        self.facts.iter().any(|(name, _)| *name == fact)
+    /// The same error, about this version of a package.
+    #[must_use]
+    pub(super) fn about(self, name: &str, version: impl fmt::Display, repo: &str) -> Self {
+        self.with(Fact::Package, name)
+            .with(Fact::Version, version)
+            .with(Fact::Repo, repo)
     }
 
     /// An error of the local disk.

@@ -2,6 +2,7 @@
 //! tomorrow. It is kept by the caller and handed back as it was given.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::error::{Fact, HexError, Kind, Result};
 use super::names;
@@ -27,6 +28,24 @@ pub struct Locked {
     pub requirements: Option<Vec<Dependency>>,
 }
 
+impl fmt::Display for Locked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
+
+impl Locked {
+    /// Whether it is the same version of the same package.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (&self.name, &self.version, &self.repo) == (&other.name, &other.version, &other.repo)
+    }
+
+    /// The error, about this package.
+    pub(super) fn blame(&self, error: HexError) -> HexError {
+        error.about(&self.name, &self.version, &self.repo)
+    }
+}
+
 /// Checks what came from outside.
 pub(super) fn check(lock: &[Locked]) -> Result<()> {
     let mut seen = BTreeSet::new();
@@ -40,7 +59,7 @@ pub(super) fn check(lock: &[Locked]) -> Result<()> {
             && locked.sha256.bytes().all(digits)
             && seen.insert(&locked.name);
         if !is_fine {
-            let name = &locked.name;
+            let name = names::shown(&locked.name);
             let message =
                 format!("the lock's entry for {name:?} cannot be used; resolve without a lock");
             return Err(HexError::new(Kind::BadLock, message).with(Fact::Package, name));
@@ -54,32 +73,40 @@ pub(super) fn complete(lock: &[Locked], root: (&str, &str, &Version)) -> Option<
     let by_name: BTreeMap<&str, &Locked> =
         lock.iter().map(|one| (one.name.as_str(), one)).collect();
     let (repo, name, version) = root;
-    let first = by_name.get(name)?;
+    let first = *by_name.get(name)?;
     if first.repo != repo || Version::parse(&first.version)? != *version {
         return None;
     }
     if lock.iter().any(|locked| locked.requirements.is_none()) {
         return Some(lock.to_vec());
     }
-    let mut reached = BTreeMap::from([(name, *first)]);
-    let mut queue = vec![*first];
+    let reached = reached(first, &by_name)?;
+    let is_satisfied = |needed: &Dependency| match reached.get(needed.name.as_str()) {
+        Some(found) => satisfies(found, needed),
+        None => needed.optional,
+    };
+    let mut all = reached
+        .values()
+        .flat_map(|locked| locked.requirements.iter().flatten());
+    all.all(is_satisfied)
+        .then(|| reached.values().map(|locked| (*locked).clone()).collect())
+}
+
+type ByName<'a> = BTreeMap<&'a str, &'a Locked>;
+
+/// The first and all that it needs; `None` when something is missing.
+fn reached<'a>(first: &'a Locked, by_name: &ByName<'a>) -> Option<ByName<'a>> {
+    let mut reached = BTreeMap::from([(first.name.as_str(), first)]);
+    let mut queue = vec![first];
     while let Some(locked) = queue.pop() {
         for needed in required(locked) {
-            let found = by_name.get(needed.name.as_str())?;
+            let found = *by_name.get(needed.name.as_str())?;
             if reached.insert(&found.name, found).is_none() {
                 queue.push(found);
             }
         }
     }
-    let satisfied = |locked: &&Locked| {
-        let mut needed = locked.requirements.iter().flatten();
-        needed.all(|needed| match reached.get(needed.name.as_str()) {
-            Some(found) => satisfies(found, needed),
-            None => needed.optional,
-        })
-    };
-    let all_satisfied = reached.values().all(satisfied);
-    all_satisfied.then(|| reached.into_values().cloned().collect())
+    Some(reached)
 }
 
 /// What a package cannot do without.

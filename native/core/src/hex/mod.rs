@@ -14,6 +14,7 @@
 //! What is trusted: a repository's public key, and a lock that the caller kept. Everything else is
 //! verified against one of them, also what comes from the cache.
 
+mod answer;
 mod cache;
 pub mod error;
 mod fetch;
@@ -22,6 +23,7 @@ mod lock;
 mod metadata;
 mod names;
 mod package;
+mod parcel;
 mod proto;
 mod registry;
 pub mod repo;
@@ -29,6 +31,7 @@ mod request;
 mod requirement;
 mod resolve;
 mod signature;
+mod slots;
 mod solve;
 mod tarball;
 #[cfg(test)]

@@ -24,6 +24,19 @@ pub(super) fn is_repo(name: &str) -> bool {
     name.len() <= limits::NAME && name.split(':').count() <= 2 && name.split(':').all(part)
 }
 
+/// What somebody else wrote, as an error may show it: short, without control characters.
+pub(super) fn shown(text: &str) -> String {
+    const LONGEST: usize = 120;
+    let plain = text
+        .chars()
+        .map(|char| if char.is_control() { ' ' } else { char });
+    let mut shown: String = plain.take(LONGEST).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// The name, or an error that says what a name looks like.
 pub(super) fn checked(name: &str) -> Result<&str> {
     if is_name(name) {
@@ -37,6 +50,12 @@ pub(super) fn checked(name: &str) -> Result<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_wrote_is_shown_short_and_plain() {
+        assert_eq!(shown("a\u{1b}[1m\nb"), "a [1m b");
+        assert_eq!(shown(&"ä".repeat(500)), format!("{}…", "ä".repeat(120)));
+    }
 
     #[test]
     fn nothing_that_leads_elsewhere_is_a_name() {

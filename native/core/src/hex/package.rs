@@ -115,7 +115,7 @@ fn retirement(message: &[u8]) -> Result<Retirement, Malformed> {
     for field in proto::fields(message) {
         match field? {
             (1, value) => reason = Some(value.number()?),
-            (2, value) => words = Some(value.text()?),
+            (2, value) => words = Some(names::shown(&value.text()?)),
             _ => {}
         }
     }
@@ -151,6 +151,7 @@ fn dependency(message: &[u8]) -> Result<Option<Dependency>, Malformed> {
     let repository_is_fine = repository.as_deref().is_none_or(names::is_repo);
     let is_fine = names::is_name(&name) && names::is_name(&app) && repository_is_fine;
     let requirement = requirement.ok_or(Malformed)?;
+    let is_fine = is_fine && requirement.len() <= limits::TEXT;
     Ok(is_fine.then_some(Dependency {
         name,
         app,

@@ -176,7 +176,7 @@ fn read(body: &[u8], key: &Key, repo: &Repo, name: &str) -> Result<Package> {
     })?;
     let package = package::decode(payload).map_err(|_| malformed())?;
     if package.repository != repo.signed_name() || package.name != name {
-        let found = format!("{}/{}", package.repository, package.name);
+        let found = names::shown(&format!("{}/{}", package.repository, package.name));
         let reason = format!("it is signed for {found}");
         return Err(bad(Kind::BadSignature, repo, name, &reason).with(Fact::Found, found));
     }

@@ -101,7 +101,8 @@ pub(super) fn check(repos: &[Repo]) -> Result<()> {
     for (index, repo) in repos.iter().enumerate() {
         let twice = repos[..index].iter().any(|other| other.name == repo.name);
         if twice || !names::is_repo(&repo.name) {
-            let message = format!("{:?} is no repository name, or stands twice", repo.name);
+            let name = names::shown(&repo.name);
+            let message = format!("{name:?} is no repository name, or stands twice");
             return Err(HexError::new(Kind::BadName, message).with(Fact::Repo, &repo.name));
         }
     }
@@ -117,6 +118,11 @@ pub(super) fn find(repos: &[Repo], name: &str, from: Option<usize>) -> Result<us
         let message = format!("repository {name} is not configured; add it to hex_repos");
         HexError::new(Kind::UnknownRepo, message).with(Fact::Repo, name)
     })
+}
+
+/// The repository of what a package of `from` needs.
+pub(super) fn of_dependency(repos: &[Repo], named: Option<&str>, from: usize) -> Result<usize> {
+    named.map_or(Ok(from), |name| find(repos, name, Some(from)))
 }
 
 #[cfg(test)]

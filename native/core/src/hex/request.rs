@@ -60,7 +60,7 @@ impl Task for Request {
             repos: &self.repos,
             transport: &web,
             cache: &self.cache,
-            go_on: &|| Ok(control.check()?),
+            control,
         };
         match &self.op {
             Op::Resolve(resolve) => resolve::run(resolve, &tools).map(Outcome::Resolved),

@@ -1,17 +1,18 @@
 //! From a name and a version to a lock: which tarballs the application is built from.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::answer::Answer;
 use super::error::{Fact, HexError, Kind, Result};
 use super::lock::{self, Locked};
 use super::names;
-use super::package::{Dependency, Package, Release, Retirement};
+use super::package::{Package, Release, Retirement};
 use super::registry::{Id, Registry};
 use super::repo::{self, Repo};
-use super::solve::{self, Preferred, Problem, Solution};
+use super::solve::{self, Preferred, Problem};
 use super::transport::Transport;
 use super::version::Version;
+use crate::job::Control;
 
 /// How many versions an error names that there are instead.
 const SUGGESTIONS: usize = 5;
@@ -54,8 +55,7 @@ pub(super) struct Tools<'a> {
     pub(super) repos: &'a [Repo],
     pub(super) transport: &'a dyn Transport,
     pub(super) cache: &'a Path,
-    /// An error when the job must stop.
-    pub(super) go_on: &'a (dyn Fn() -> Result<()> + Sync),
+    pub(super) control: &'a Control,
 }
 
 /// Resolves; without any network when the lock is complete.
@@ -65,29 +65,31 @@ pub(super) fn run(request: &Resolve, tools: &Tools<'_>) -> Result<Resolved> {
     let name = names::checked(&request.name)?;
     let version = Version::parse(&request.version).ok_or_else(|| no_version(request))?;
     let candidates = candidates(request, tools.repos)?;
-    for &repo in &candidates {
-        let root = (tools.repos[repo].name.as_str(), name, &version);
-        if let Some(lock) = lock::complete(&request.lock, root) {
-            return Ok(Resolved {
-                lock,
-                retired: Vec::new(),
-            });
-        }
+    let kept = candidates
+        .iter()
+        .find_map(|&repo| lock::complete(&request.lock, (&tools.repos[repo].name, name, &version)));
+    if let Some(lock) = kept {
+        return Ok(Resolved {
+            lock,
+            retired: Vec::new(),
+        });
     }
     let registry = Registry::new(tools.repos, tools.transport, tools.cache);
     let root = first_that_has(&registry, &candidates, name)?;
     check_root(&registry, &root, &version, &request.lock)?;
     let preferred = preferred(&request.lock, tools.repos);
-    let solution = solve::solve(&Problem {
-        registry: &registry,
+    let (registry, control) = (&registry, tools.control);
+    let problem = Problem {
+        registry,
         root,
         version,
         preferred: &preferred,
-        go_on: tools.go_on,
-    })?;
+        control,
+    };
+    let solution = &solve::solve(&problem)?;
     Answer {
-        registry: &registry,
-        solution: &solution,
+        registry,
+        solution,
         lock: &request.lock,
     }
     .build()
@@ -117,28 +119,31 @@ fn first_that_has(registry: &Registry<'_>, candidates: &[usize], name: &str) -> 
             Err(error) => return Err(error),
         }
     }
-    let asked: Vec<&str> = candidates
+    let asked = candidates
         .iter()
-        .map(|&repo| registry.repos[repo].name.as_str())
-        .collect();
-    Err(match (missing.pop(), asked.as_slice()) {
-        (Some(error), [_]) => error,
-        (_, []) => {
-            let message = "no Hex repository is configured; add one to hex_repos";
-            HexError::new(Kind::UnknownRepo, message)
-        }
-        (_, asked) => {
-            let message = format!(
-                "no repository has a package {name} (asked: {}); check the name, and hex_repos",
-                asked.join(", ")
-            );
-            HexError::new(Kind::PackageNotFound, message).with(Fact::Package, name)
-        }
-    })
+        .map(|&repo| registry.repos[repo].name.as_str());
+    Err(
+        match (missing.pop(), asked.collect::<Vec<_>>().as_slice()) {
+            (Some(error), [_]) => error,
+            (_, []) => {
+                let message = "no Hex repository is configured; add one to hex_repos";
+                HexError::new(Kind::UnknownRepo, message)
+            }
+            (_, asked) => not_found(name, asked),
+        },
+    )
+}
+
+fn not_found(name: &str, asked: &[&str]) -> HexError {
+    let message = format!(
+        "no repository has a package {name} (asked: {}); check the name, and hex_repos",
+        asked.join(", ")
+    );
+    HexError::new(Kind::PackageNotFound, message).with(Fact::Package, name)
 }
 
 fn no_version(request: &Resolve) -> HexError {
-    let Resolve { name, version, .. } = request;
+    let (name, version) = (&request.name, names::shown(&request.version));
     let message = format!("{version:?} is no version that {name} could have; write it like 1.2.3");
     HexError::new(Kind::BadName, message)
         .with(Fact::Package, name)
@@ -173,30 +178,23 @@ fn version_not_found(package: &Package, version: &Version, repo: &str) -> HexErr
     };
     let message = format!("repository {repo} has no version {version} of {name}; {instead}");
     HexError::new(Kind::VersionNotFound, message)
-        .with(Fact::Package, name)
-        .with(Fact::Version, version)
+        .about(name, version, repo)
         .with(Fact::Versions, versions)
-        .with(Fact::Repo, repo)
 }
 
 fn version_retired(package: &Package, version: &Version, why: &Retirement, repo: &str) -> HexError {
     let name = &package.name;
-    let words = why
-        .message
-        .as_deref()
-        .map(|words| format!(": {words}"))
-        .unwrap_or_default();
+    let words = why.message.as_deref().map(|words| format!(": {words}"));
     let versions = suggestions(package, version);
     let message = format!(
-        "{name} {version} has been retired by its owner ({}{words}); use another version ({versions})",
-        why.reason
+        "{name} {version} has been retired by its owner ({}{}); use another version ({versions})",
+        why.reason,
+        words.unwrap_or_default()
     );
     HexError::new(Kind::VersionRetired, message)
-        .with(Fact::Package, name)
-        .with(Fact::Version, version)
+        .about(name, version, repo)
         .with(Fact::Versions, versions)
         .with(Fact::Reason, &why.reason)
-        .with(Fact::Repo, repo)
 }
 
 /// The nearest versions below and above, and the newest ones.
@@ -234,125 +232,4 @@ fn preferred(lock: &[Locked], repos: &[Repo]) -> Preferred {
         ))
     };
     lock.iter().filter_map(entry).collect()
-}
-
-/// From the solver's choice to what the caller keeps.
-struct Answer<'a> {
-    registry: &'a Registry<'a>,
-    solution: &'a Solution,
-    lock: &'a [Locked],
-}
-
-impl Answer<'_> {
-    fn build(&self) -> Result<Resolved> {
-        let mut releases = BTreeMap::new();
-        for (id, version) in self.solution {
-            let package = self.registry.package(id)?;
-            let release = package.release(version).cloned().ok_or_else(|| {
-                let message = format!("{} {version} is gone from its repository", id.1);
-                HexError::new(Kind::VersionNotFound, message)
-            })?;
-            if releases.insert(id.1.as_str(), (id, release)).is_some() {
-                return Err(twice(&id.1));
-            }
-        }
-        let needed = releases
-            .values()
-            .flat_map(|(_, release)| &release.dependencies);
-        // The application of each package, as those who need it say.
-        let apps: BTreeMap<&str, &str> = needed
-            .map(|needed| (needed.name.as_str(), needed.app.as_str()))
-            .collect();
-        let mut resolved = Resolved {
-            lock: Vec::new(),
-            retired: Vec::new(),
-        };
-        for (name, (id, release)) in &releases {
-            let app = apps.get(*name).copied().unwrap_or(*name);
-            resolved.lock.push(self.locked(id, release, app)?);
-            resolved
-                .retired
-                .extend(release.retired.clone().map(|retirement| Retired {
-                    name: (*name).to_owned(),
-                    version: release.version.to_string(),
-                    retirement,
-                }));
-        }
-        Ok(resolved)
-    }
-
-    fn locked(&self, id: &Id, release: &Release, app: &str) -> Result<Locked> {
-        let repo = &self.registry.repos[id.0].name;
-        let version = release.version.to_string();
-        let about = |error: HexError| {
-            error
-                .with(Fact::Package, &id.1)
-                .with(Fact::Version, &version)
-                .with(Fact::Repo, repo)
-        };
-        let Some(checksum) = release
-            .checksum
-            .as_ref()
-            .filter(|checksum| checksum.len() == 64)
-        else {
-            let message = format!("repository {repo} has no checksum of {} {version}", id.1);
-            return Err(about(HexError::new(Kind::BadRegistry, message)));
-        };
-        let before = self.lock.iter().find(|locked| {
-            locked.name == id.1 && locked.repo == *repo && locked.version == version
-        });
-        if let Some(before) = before.filter(|before| before.sha256 != *checksum) {
-            return Err(changed(before, checksum));
-        }
-        Ok(Locked {
-            name: id.1.clone(),
-            app: app.to_owned(),
-            repo: repo.clone(),
-            sha256: checksum.clone(),
-            requirements: Some(self.requirements(id.0, release)?),
-            version,
-        })
-    }
-
-    /// What a release needs, each with the name of a configured repository.
-    fn requirements(&self, from: usize, release: &Release) -> Result<Vec<Dependency>> {
-        let repos = self.registry.repos;
-        let with_repo = |dependency: &Dependency| {
-            let repo = match &dependency.repository {
-                Some(name) => repo::find(repos, name, Some(from))?,
-                None => from,
-            };
-            Ok(Dependency {
-                repository: Some(repos[repo].name.clone()),
-                ..dependency.clone()
-            })
-        };
-        release.dependencies.iter().map(with_repo).collect()
-    }
-}
-
-/// The repository vouches for another tarball than when the lock was made.
-pub(super) fn changed(before: &Locked, now: &str) -> HexError {
-    let Locked {
-        name,
-        version,
-        repo,
-        sha256,
-        ..
-    } = before;
-    let message = format!(
-        "repository {repo} has another tarball for {name} {version} than when it was locked; \
-         somebody has published it anew: ask why before you resolve without the lock"
-    );
-    HexError::new(Kind::ChecksumChanged, message)
-        .with(Fact::Package, name)
-        .with(Fact::Version, version)
-        .with(Fact::Repo, repo)
-        .with(Fact::Expected, sha256)
-        .with(Fact::Found, now)
-}
-
-fn twice(name: &str) -> HexError {
-    let message = format!("package {name} is needed from two repositories; only one can be built");
-    HexError::new(Kind::NoResolution, message).with(Fact::Package, name)
 }

@@ -10,19 +10,20 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Bound;
 
 use pubgrub::{
     DefaultStringReporter, Dependencies, DependencyConstraints, DependencyProvider,
-    PackageResolutionStatistics, PubGrubError, Ranges, Reporter, VersionSet,
+    PackageResolutionStatistics, PubGrubError, Reporter, VersionSet,
 };
 
 use super::error::{Fact, HexError, Kind, Result};
 use super::package::{Dependency, Release};
 use super::registry::{Id, Registry};
-use super::requirement::{self, Requirement};
+use super::requirement::Requirement;
+use super::slots::{Slot, Slots};
 use super::version::Version;
 use super::{limits, repo};
+use crate::job::Control;
 
 /// What is chosen: a version for each package that is needed.
 pub(super) type Solution = BTreeMap<Id, Version>;
@@ -36,7 +37,7 @@ pub(super) struct Problem<'a> {
     pub(super) root: Id,
     pub(super) version: Version,
     pub(super) preferred: &'a Preferred,
-    pub(super) go_on: &'a dyn Fn() -> Result<()>,
+    pub(super) control: &'a Control,
 }
 
 /// The versions of the root and of all that it needs.
@@ -98,101 +99,6 @@ impl fmt::Display for Package {
     }
 }
 
-/// What stands in a package's place.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Slot {
-    /// Nothing.
-    Absent,
-    /// A version.
-    Version(Version),
-}
-
-impl fmt::Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Slot::Absent => f.write_str("absent"),
-            Slot::Version(version) => version.fmt(f),
-        }
-    }
-}
-
-/// A set of slots, with words of its own for the report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Slots(Ranges<Slot>);
-
-impl Slots {
-    fn of(requirement: &Requirement, optional: bool) -> Self {
-        let slot = |bound: &Bound<Version>, open| match bound {
-            Bound::Included(version) => Bound::Included(Slot::Version(version.clone())),
-            Bound::Excluded(version) => Bound::Excluded(Slot::Version(version.clone())),
-            Bound::Unbounded => open,
-        };
-        let mut slots = match optional {
-            true => Ranges::singleton(Slot::Absent),
-            false => Ranges::empty(),
-        };
-        for (low, high) in requirement.ranges().iter() {
-            let low = slot(low, Bound::Excluded(Slot::Absent));
-            let high = slot(high, Bound::Unbounded);
-            slots = slots.union(&Ranges::from_range_bounds((low, high)));
-        }
-        Self(slots)
-    }
-
-    fn versions(&self) -> Ranges<Version> {
-        let version = |bound: &Bound<Slot>| match bound {
-            Bound::Included(Slot::Version(version)) => Bound::Included(version.clone()),
-            Bound::Excluded(Slot::Version(version)) => Bound::Excluded(version.clone()),
-            _ => Bound::Unbounded,
-        };
-        self.0
-            .iter()
-            .filter(|(_, high)| **high != Bound::Included(Slot::Absent))
-            .map(|(low, high)| Ranges::from_range_bounds((version(low), version(high))))
-            .fold(Ranges::empty(), |all, part| all.union(&part))
-    }
-}
-
-impl fmt::Display for Slots {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let optional = self.0 != Ranges::full() && self.0.contains(&Slot::Absent);
-        f.write_str(&requirement::describe(&self.versions()))?;
-        f.write_str(if optional { " (optional)" } else { "" })
-    }
-}
-
-impl VersionSet for Slots {
-    type V = Slot;
-
-    fn empty() -> Self {
-        Self(Ranges::empty())
-    }
-
-    fn singleton(slot: Slot) -> Self {
-        Self(Ranges::singleton(slot))
-    }
-
-    fn complement(&self) -> Self {
-        Self(self.0.complement())
-    }
-
-    fn intersection(&self, other: &Self) -> Self {
-        Self(self.0.intersection(&other.0))
-    }
-
-    fn contains(&self, slot: &Slot) -> bool {
-        self.0.contains(slot)
-    }
-
-    fn full() -> Self {
-        Self(Ranges::full())
-    }
-
-    fn union(&self, other: &Self) -> Self {
-        Self(self.0.union(&other.0))
-    }
-}
-
 type Available = Dependencies<Package, Slots, String>;
 
 struct Provider<'a> {
@@ -210,10 +116,7 @@ impl Provider<'_> {
     /// What a dependency of a package in this repository means.
     fn dependency(&self, from: usize, dependency: &Dependency) -> Result<Package> {
         let repos = self.problem.registry.repos;
-        let repo = match &dependency.repository {
-            Some(name) => repo::find(repos, name, Some(from))?,
-            None => from,
-        };
+        let repo = repo::of_dependency(repos, dependency.repository.as_deref(), from)?;
         let foreign = repo != self.problem.root.0;
         Ok(Package {
             id: (repo, dependency.name.clone()),
@@ -335,7 +238,7 @@ impl DependencyProvider for Provider<'_> {
     }
 
     fn should_cancel(&self) -> Result<()> {
-        (self.problem.go_on)()?;
+        self.problem.control.check()?;
         if self.problem.registry.size() <= limits::PACKAGES {
             return Ok(());
         }

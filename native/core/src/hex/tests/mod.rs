@@ -5,6 +5,7 @@ mod resolving;
 mod world;
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::error::{HexError, Result};
 use super::fetch::{self, Fetch, Fetched};
@@ -12,6 +13,7 @@ use super::limits;
 use super::lock::Locked;
 use super::repo::Repo;
 use super::resolve::{self, Resolve, Resolved, Tools};
+use crate::job::Control;
 use world::World;
 
 /// A world, a cache and a directory for packages.
@@ -40,7 +42,7 @@ impl Bench {
             repos: &self.repos,
             transport: &self.world,
             cache: &self.cache(),
-            go_on: &|| Ok(()),
+            control: &Control::new(u64::MAX, Duration::from_secs(60)),
         })
     }
 

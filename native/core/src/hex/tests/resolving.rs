@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use super::super::error::{Fact, Kind};
 use super::super::repo::AuthKey;
 use super::world::{Weather, World, gzip, key, retirement, signed};
 use super::{Bench, fact, versions};
+use crate::job::Control;
 
 #[test]
 fn the_newest_versions_that_satisfy_everybody_are_locked() {
@@ -379,7 +382,8 @@ fn what_has_not_changed_is_not_sent_again() {
 #[test]
 fn a_job_that_must_stop_stops() {
     let bench = Bench::new(World::usual());
-    let stop = || Err(crate::job::Stop::Cancelled.into());
+    let control = Control::new(u64::MAX, Duration::from_secs(60));
+    control.cancel();
     let request = super::Resolve {
         name: "top".into(),
         version: "1.0.0".into(),
@@ -388,7 +392,7 @@ fn a_job_that_must_stop_stops() {
     };
     let error = bench.with_tools(|tools| {
         let tools = super::Tools {
-            go_on: &stop,
+            control: &control,
             ..*tools
         };
         super::resolve::run(&request, &tools).unwrap_err()

@@ -1,0 +1,173 @@
+//! One package of a lock on its way: found in the cache or downloaded, verified, unpacked.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::mpsc::Sender;
+
+use super::answer;
+use super::cache::{self, Scratch, Turn};
+use super::error::{Fact, HexError, Kind, Result};
+use super::fetch::{Fetch, Fetched, Progress};
+use super::lock::Locked;
+use super::registry::Registry;
+use super::repo::{self, Repo};
+use super::resolve::Tools;
+use super::tarball::{self, Refused, Tarball};
+use super::transport::Trouble;
+use super::version::Version;
+
+/// What is needed to fetch one package.
+pub(super) struct Parcel<'a> {
+    pub(super) request: &'a Fetch,
+    pub(super) tools: &'a Tools<'a>,
+    pub(super) locked: &'a Locked,
+    pub(super) tell: &'a Sender<Progress>,
+}
+
+impl Parcel<'_> {
+    pub(super) fn fetch(&self) -> Result<Fetched> {
+        self.tools.control.check()?;
+        let (file, cached) = self.tarball()?;
+        let mut tarball = self.open(file)?;
+        let path = self.request.dir.join(&self.locked.name);
+        self.unpack(&mut tarball, &path)?;
+        let Tarball {
+            metadata, inner, ..
+        } = tarball;
+        let locked = Locked {
+            app: metadata.app.clone(),
+            ..self.locked.clone()
+        };
+        Ok(Fetched {
+            locked,
+            path,
+            metadata,
+            inner,
+            cached,
+        })
+    }
+
+    /// The tarball with the lock's checksum, from the cache or from its repository; and whether it
+    /// was in the cache. The checksum is that of the open file, whatever happens to its name.
+    fn tarball(&self) -> Result<(File, bool)> {
+        let path = cache::tarball(self.tools.cache, &self.locked.sha256);
+        let _turn = Turn::take(&path, self.tools.control)?;
+        if let Ok(file) = File::open(&path) {
+            if tarball::checksum(&file).is_ok_and(|found| found == self.locked.sha256) {
+                return Ok((file, true));
+            }
+            let _ = std::fs::remove_file(&path);
+        }
+        self.download(&path).map(|file| (file, false))
+    }
+
+    fn download(&self, path: &Path) -> Result<File> {
+        let part = path.parent().unwrap_or(self.tools.cache);
+        let io = |error| HexError::io(part, &error);
+        let scratch = Scratch::new(part).map_err(io)?;
+        self.receive(&scratch.file())?;
+        let file = File::open(scratch.file()).map_err(io)?;
+        let found = tarball::checksum(&file).map_err(io)?;
+        if found != self.locked.sha256 {
+            return Err(self.mismatch(&found));
+        }
+        scratch.publish(path).map_err(io)?;
+        Ok(file)
+    }
+
+    fn repo(&self) -> Result<usize> {
+        repo::find(self.tools.repos, &self.locked.repo, None)
+    }
+
+    fn receive(&self, to: &Path) -> Result<()> {
+        let Locked { name, version, .. } = self.locked;
+        let repo: &Repo = &self.tools.repos[self.repo()?];
+        let tell = |received_bytes, total_bytes| {
+            let progress = Progress {
+                package: name.clone(),
+                received_bytes,
+                total_bytes,
+            };
+            // Nobody listens any more once the job has failed.
+            let _ = self.tell.send(progress);
+        };
+        let from = format!("tarballs/{name}-{version}.tar");
+        let transport = self.tools.transport;
+        transport
+            .download(repo, &from, to, self.request.max_bytes, &tell)
+            .map_err(|trouble| match trouble {
+                Trouble::NotFound => {
+                    let message = format!(
+                        "repository {} does not have {} any more",
+                        repo.name, self.locked
+                    );
+                    HexError::new(Kind::VersionNotFound, message)
+                }
+                trouble => trouble.about(repo, &self.locked.to_string()),
+            })
+    }
+
+    /// Who is to blame for a tarball that is not the lock's: the repository, when it vouches for
+    /// another one by now, else the way from there to here.
+    fn mismatch(&self, found: &str) -> HexError {
+        let expected = &self.locked.sha256;
+        if let Some(now) = self.vouched_for().filter(|now| now != expected) {
+            return answer::changed(self.locked, &now);
+        }
+        let message = format!(
+            "the tarball of {} is not the one that repository {} vouches for: \
+             it was changed on its way, or its server is broken",
+            self.locked, self.locked.repo
+        );
+        let error = HexError::new(Kind::ChecksumMismatch, message);
+        error
+            .with(Fact::Expected, expected)
+            .with(Fact::Found, found)
+    }
+
+    fn vouched_for(&self) -> Option<String> {
+        let Tools {
+            repos,
+            transport,
+            cache,
+            ..
+        } = *self.tools;
+        let registry = Registry::new(repos, transport, cache);
+        let package = registry
+            .package(&(self.repo().ok()?, self.locked.name.clone()))
+            .ok()?;
+        let release = package.release(&Version::parse(&self.locked.version)?)?;
+        release.checksum.clone()
+    }
+
+    fn open(&self, file: File) -> Result<Tarball<File>> {
+        let locked = self.locked;
+        let tampered = |reason: String| {
+            let message = format!("the tarball of {locked} cannot be right: {reason}");
+            HexError::new(Kind::Tampered, message)
+        };
+        let tarball = tarball::open(file).map_err(|refused| match refused {
+            Refused::Tampered(reason) => tampered(reason),
+            Refused::Metadata(reason) => {
+                let message = format!("metadata.config of {locked} cannot be read: {reason}");
+                HexError::new(Kind::BadMetadata, message)
+            }
+        })?;
+        let said = &tarball.metadata;
+        if (&said.name, &said.version) != (&locked.name, &locked.version) {
+            return Err(tampered(format!(
+                "it says that it is {} {:?}",
+                said.name, said.version
+            )));
+        }
+        Ok(tarball)
+    }
+
+    fn unpack(&self, tarball: &mut Tarball<File>, to: &Path) -> Result<()> {
+        let io = |error| HexError::io(to, &error);
+        let _ = std::fs::remove_dir_all(to);
+        std::fs::create_dir_all(to).map_err(io)?;
+        let contents = flate2::read::GzDecoder::new(tarball.contents().map_err(io)?);
+        tar::Archive::new(contents).unpack(to).map_err(io)
+    }
+}
