@@ -94,15 +94,16 @@ git_log(_Path, _Count) -> stub().
 -spec git_checkout(Path :: binary(), Ref :: binary()) -> ok | {error, term()}.
 git_checkout(_Path, _Ref) -> stub().
 
-%% A job over Hex repositories. Requests have `op, timeout, cache, repos', and may have `ca_file' and
+%% A job over Hex repositories. Requests have `op, timeout, cache, repos' and may have `ca_file' and
 %% `allow_http'. A repo is `#{name, url, public_key, auth_key_file | auth_key_env}'.
 %% `#{op => resolve, name, version, repo, lock}' (the last two may be missing) answers
-%% `#{lock => [Locked], retired => [#{name, version, reason, message}]}'; Locked is `#{name, app, version,
-%% repo, sha256, requirements}', to be handed back as it is.
-%% `#{op => fetch, packages => [Locked], dir, max_bytes}' answers `#{packages => [#{name, app, version, repo,
-%% sha256, inner_sha256, path, cached, build_tools, elixir, requirements}]}' and tells
-%% `#{package, received_bytes, total_bytes}'. What is unknown is `undefined'; all texts are binaries.
--spec hex_start(Request :: map(), ReplyTo :: pid(), Ref :: reference()) -> {ok, job()} | {error, term()}.
+%% `#{lock => [Locked], retired => [#{name, version, reason, message}]}'; Locked is `#{name, app,
+%% version, repo, sha256, requirements}', to be handed back as it is.
+%% `#{op => fetch, packages => [Locked], dir, max_bytes}' answers `#{packages => [#{name, app,
+%% version, repo, sha256, inner_sha256, path, cached, build_tools, elixir, requirements}]}' and tells
+%% `#{package, received_bytes, total_bytes}'. What is unknown is `undefined'; texts are binaries.
+-spec hex_start(Request :: map(), ReplyTo :: pid(), Ref :: reference()) ->
+    {ok, job()} | {error, term()}.
 hex_start(_Request, _ReplyTo, _Ref) -> stub().
 
 -spec mesh_mcid(Text :: binary()) ->

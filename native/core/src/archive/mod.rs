@@ -20,4 +20,4 @@ mod unpack;
 
 pub use error::{ArchiveError, Kind, Result};
 pub use stream::Limits;
-pub use unpack::{Progress, Unpack, Unpacked, file, fuzz};
+pub use unpack::{Progress, Unpack, Unpacked, file, fuzz, stream};

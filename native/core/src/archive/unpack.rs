@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,7 +75,18 @@ pub fn file(
         return Err(ArchiveError::new(Kind::NotFound, why));
     }
     let source = File::open(archive).map_err(unreadable)?;
-    let stream = Stream::new(source, metadata.len(), limits, control)?;
+    stream((source, metadata.len()), path, limits, control, progress)
+}
+
+/// The same for an archive that is a part of something else; `source` comes with its length.
+pub fn stream(
+    (source, packed): (impl Read, u64),
+    path: &Path,
+    limits: &Limits,
+    control: &Control,
+    progress: &dyn Fn(Progress),
+) -> Result<Unpacked> {
+    let stream = Stream::new(source, packed, limits, control)?;
     let mut disk = Disk::create(path)?;
     let unpacked = Unpacking::new(stream, limits, progress, &mut disk).run()?;
     control.check()?;

@@ -1,8 +1,8 @@
 //! Files that jobs share, in this VM and in others: tarballs by their digest, registry files.
 //!
-//! Nothing here is trusted: what is taken out is verified like what has just arrived. A file is written
-//! in a directory of its own in `tmp` and moved, so that nobody sees half of one. Its writer holds a lock
-//! on that directory; one without a lock was left by somebody who was killed.
+//! Nothing here is trusted: what is taken out is verified like what has just arrived. A file is
+//! written in a directory of its own in `tmp` and moved, so that nobody sees half of one. Its
+//! writer holds a lock on that directory; one without a lock was left by somebody who was killed.
 
 use std::collections::HashSet;
 use std::fs::File;

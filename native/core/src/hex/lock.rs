@@ -1,5 +1,5 @@
-//! The lock: which tarballs an application is built from, so that the same commit builds the same code
-//! tomorrow. It is kept by the caller and handed back as it was given.
+//! The lock: which tarballs an application is built from, so that the same commit builds the same
+//! code tomorrow. It is kept by the caller and handed back as it was given.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,8 +23,8 @@ pub struct Locked {
     pub repo: String,
     /// SHA-256 of its tarball, in small hex digits.
     pub sha256: String,
-    /// What it needs, each with the name of a configured repository. A lock without them is taken to
-    /// be complete for the root that it has.
+    /// What it needs, each with the name of a configured repository. A lock without them is taken
+    /// to be complete for the root that it has.
     pub requirements: Option<Vec<Dependency>>,
 }
 

@@ -1,8 +1,8 @@
 //! `metadata.config` of a tarball: what a package says about itself.
 //!
-//! Source: `package_metadata.md` of <https://github.com/hexpm/specifications>: pairs of Erlang terms whose
-//! keys are binaries. Older packages list requirements as proplists with a `name` instead of by name,
-//! and leave out the build tools, which their files tell.
+//! Source: `package_metadata.md` of <https://github.com/hexpm/specifications>: pairs of Erlang
+//! terms whose keys are binaries. Older packages list requirements as proplists with a `name`
+//! instead of by name, and leave out the build tools, which their files tell.
 
 use super::limits;
 use super::names;
@@ -232,13 +232,19 @@ mod tests {
         let metadata =
             with("{<<\"description\">>,<<\"größer – 大\"/utf8>>}.\n{<<\"app\">>,<<\"b\">>}.");
         assert_eq!((metadata.app.as_str(), metadata.elixir), ("b", None));
-        let latin1 = [HEAD.as_bytes(), b"{<<\"description\">>,<<\"gr\xf6sser\">>}."].concat();
+        let latin1 = [
+            HEAD.as_bytes(),
+            b"{<<\"description\">>,<<\"gr\xf6sser\">>}.",
+        ]
+        .concat();
         assert!(read(&latin1).is_ok());
     }
 
     proptest::proptest! {
         #[test]
-        fn any_terms_are_metadata_or_not(text in "([{}\\[\\],.<>\"a-z#= ]|<<\"(name|app|requirements)\">>){0,60}") {
+        fn any_terms_are_metadata_or_not(
+            text in "([{}\\[\\],.<>\"a-z#= ]|<<\"(name|app|requirements)\">>){0,60}"
+        ) {
             let _ = read(format!("{HEAD}{text}").as_bytes());
         }
     }

@@ -1,5 +1,6 @@
-//! Packages of Hex: resolved, fetched and verified here, by no build tool. So no auth key ever reaches a
-//! build, a build needs no network, and a dependency that many applications share is fetched once.
+//! Packages of Hex: resolved, fetched and verified here, by no build tool. So no auth key ever
+//! reaches a build, a build needs no network, and a dependency that many applications share is
+//! fetched once.
 //!
 //! ```text
 //! resolve ─▶ lock ─(complete)──────────────────────────────▶ the lock as it is
@@ -7,9 +8,10 @@
 //! fetch   ─▶ cache ─(not there)─▶ transport ─▶ checksums ─▶ tarball, metadata ─▶ unpacked files
 //! ```
 //! Formats are those of <https://github.com/hexpm/specifications>: `registry-v2.md` and
-//! `registry/package.proto` (registry files), `package_tarball.md` and `package_metadata.md` (tarballs),
-//! `dependency_resolution.md` (what is chosen), `endpoints.md` (where things are). Versions and requirements
-//! are those of Elixir's `Version` module, except that `and` binds before `or`.
+//! `registry/package.proto` (registry files), `package_tarball.md` and `package_metadata.md`
+//! (tarballs), `dependency_resolution.md` (what is chosen), `endpoints.md` (where things are).
+//! Versions and requirements are those of Elixir's `Version` module, except that `and` binds before
+//! `or`.
 //!
 //! What is trusted: a repository's public key, and a lock that the caller kept. Everything else is
 //! verified against one of them, also what comes from the cache.

@@ -60,8 +60,8 @@ impl Package {
     }
 }
 
-/// Reads the payload of `packages/NAME`. Releases whose version or dependencies have names outside the
-/// grammar are left out: nothing could ask for them or be asked for.
+/// Reads the payload of `packages/NAME`. Releases whose version or dependencies have names outside
+/// the grammar are left out: nothing could ask for them or be asked for.
 pub(super) fn decode(payload: &[u8]) -> Result<Package, Malformed> {
     let (mut name, mut repository, mut releases) = (None, None, Vec::new());
     for field in proto::fields(payload) {

@@ -1,6 +1,7 @@
 //! One package of a lock on its way: found in the cache or downloaded, verified, unpacked.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::mpsc::Sender;
 
@@ -15,6 +16,15 @@ use super::resolve::Tools;
 use super::tarball::{self, Refused, Tarball};
 use super::transport::Trouble;
 use super::version::Version;
+use crate::archive::{self, ArchiveError, Limits};
+
+/// What the files of one package may be; hex.pm takes 128 MiB at most.
+const UNPACKED: Limits = Limits {
+    entries: 50_000,
+    file_bytes: 1 << 30,
+    bytes: 1 << 30,
+    ratio: 200,
+};
 
 /// What is needed to fetch one package.
 pub(super) struct Parcel<'a> {
@@ -163,11 +173,38 @@ impl Parcel<'_> {
         Ok(tarball)
     }
 
+    /// The files, in the place of what stands there.
     fn unpack(&self, tarball: &mut Tarball<File>, to: &Path) -> Result<()> {
         let io = |error| HexError::io(to, &error);
-        let _ = std::fs::remove_dir_all(to);
-        std::fs::create_dir_all(to).map_err(io)?;
-        let contents = flate2::read::GzDecoder::new(tarball.contents().map_err(io)?);
-        tar::Archive::new(contents).unpack(to).map_err(io)
+        std::fs::create_dir_all(&self.request.dir).map_err(io)?;
+        if let Err(error) = std::fs::remove_dir_all(to)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(io(error));
+        }
+        let contents = tarball.contents().map_err(io)?;
+        archive::stream(contents, to, &UNPACKED, self.tools.control, &|_| ())
+            .map(drop)
+            .map_err(|error| self.not_unpacked(error))
+    }
+
+    fn not_unpacked(&self, error: ArchiveError) -> HexError {
+        let kind = match error.kind {
+            archive::Kind::TooLarge | archive::Kind::TooMany => Kind::TooLarge,
+            archive::Kind::DiskFull => Kind::DiskFull,
+            archive::Kind::Io => Kind::Io,
+            archive::Kind::Timeout => Kind::Timeout,
+            archive::Kind::Cancelled => Kind::Cancelled,
+            _ => Kind::Tampered,
+        };
+        let entry = error
+            .entry
+            .map(|entry| format!(" ({entry})"))
+            .unwrap_or_default();
+        let message = format!(
+            "the files of {} are not unpacked: {}{entry}",
+            self.locked, error.message
+        );
+        HexError::new(kind, message)
     }
 }

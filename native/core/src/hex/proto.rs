@@ -1,7 +1,8 @@
 //! The wire format of Protocol Buffers, as far as messages without groups need it.
 //!
-//! Source: <https://protobuf.dev/programming-guides/encoding/>. A message is a sequence of fields, each
-//! a key (field number and wire type) and a value. Fields that a message does not know are passed over.
+//! Source: <https://protobuf.dev/programming-guides/encoding/>. A message is a sequence of fields,
+//! each a key (field number and wire type) and a value. Fields that a message does not know are
+//! passed over.
 
 /// A message that ends too early or holds what the format does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,10 @@
-//! The registry files of all repositories of a job: fetched once, verified, kept on disk for the next
-//! job under their entity tags.
+//! The registry files of all repositories of a job: fetched once, verified, kept on disk for the
+//! next job under their entity tags.
 //!
-//! Source: `registry-v2.md` of <https://github.com/hexpm/specifications>. `packages/NAME` is gzip over a
-//! `Signed` message whose payload is a `Package`. Names inside the payload are compared with those
-//! that were asked for, so that a mirror cannot answer with another package that is signed well.
+//! Source: `registry-v2.md` of <https://github.com/hexpm/specifications>. `packages/NAME` is gzip
+//! over a `Signed` message whose payload is a `Package`. Names inside the payload are compared with
+//! those that were asked for, so that a mirror cannot answer with another package that is signed
+//! well.
 
 use std::collections::HashMap;
 use std::io::Read;

@@ -1,4 +1,5 @@
-//! Repositories as they are configured: where they are, whose signature counts, which key they want.
+//! Repositories as they are configured: where they are, whose signature counts, which key they
+//! want.
 
 use std::path::PathBuf;
 

@@ -1,8 +1,8 @@
 //! Requirements as Hex has them (Elixir's `Version` module), as sets of versions.
 //!
 //! `and` binds before `or`, as the Hex specifications say. Pre-releases are in a set where their
-//! order puts them; `~> 1.2` ends below the first pre-release of `2.0.0`. That a release is preferred
-//! to a pre-release is the solver's choice, not the set's.
+//! order puts them; `~> 1.2` ends below the first pre-release of `2.0.0`. That a release is
+//! preferred to a pre-release is the solver's choice, not the set's.
 
 use std::ops::Bound;
 
@@ -187,6 +187,99 @@ mod tests {
         }
     }
 
+    /// What Elixir's own module says of each requirement and version.
+    fn elixir(pairs: &[(String, &str)]) -> Vec<String> {
+        const SCRIPT: &str = "for line <- IO.stream(:stdio, :line) do
+            [req, version] = line |> String.trim_trailing(\"\\n\") |> String.split(\"\\t\")
+            case Version.parse_requirement(req) do
+              {:ok, req} -> IO.puts(Version.match?(version, req))
+              :error -> IO.puts(\"none\")
+            end
+          end";
+        let dir = tempfile::tempdir().unwrap();
+        let lines: Vec<String> = pairs
+            .iter()
+            .map(|(requirement, version)| format!("{requirement}\t{version}\n"))
+            .collect();
+        std::fs::write(dir.path().join("pairs"), lines.concat()).unwrap();
+        let run = std::process::Command::new("elixir")
+            .args(["-e", SCRIPT])
+            .stdin(std::fs::File::open(dir.path().join("pairs")).unwrap())
+            .output()
+            .expect("elixir is needed for this test (Debian: apt install elixir)");
+        assert!(
+            run.status.success(),
+            "{}",
+            String::from_utf8_lossy(&run.stderr)
+        );
+        String::from_utf8(run.stdout)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn requirements_mean_what_elixir_says() {
+        let versions = [
+            "0.0.0",
+            "1.0.0-0",
+            "1.0.0-rc.1",
+            "1.0.0-rc.1.1",
+            "1.0.0",
+            "1.0.0+build",
+            "1.0.1",
+            "1.2.0",
+            "1.2.3-alpha",
+            "1.2.3",
+            "1.2.4-0",
+            "1.3.0-0",
+            "1.3.0",
+            "2.0.0-0",
+            "2.0.0-rc",
+            "2.0.0",
+            "3.0.0",
+        ];
+        let limits = [
+            "1.0",
+            "1",
+            "1.2.3",
+            "1.0.0-rc.1",
+            "1.0-rc",
+            "2.0.0",
+            "1.2.3+build",
+            "01.2.3",
+            "x",
+        ];
+        let conditions = ["", "==", "!=", ">", ">= ", "< ", "<=", "~>", "~> ", "=>"].iter();
+        let conditions =
+            conditions.flat_map(|operator| limits.map(|limit| format!("{operator}{limit}")));
+        let joined = [
+            "~> 1.0 and != 1.2.3",
+            ">= 1.0.0 and < 2.0.0",
+            "1.0.0 or ~> 2.0",
+            "~> 1.2 or",
+            "< 1.0.0 or >= 1.2.0 and < 2.0.0",
+            "and 1.0.0",
+            "1.0.0 2.0.0",
+            ">1.0.0 and <2.0.0",
+        ];
+        let requirements = conditions.chain(joined.map(str::to_owned));
+        let pairs: Vec<(String, &str)> = requirements
+            .flat_map(|text| versions.map(|version| (text.clone(), version)))
+            .collect();
+        let expected = elixir(&pairs);
+        assert_eq!(expected.len(), pairs.len());
+        for ((text, version), expected) in pairs.iter().zip(expected) {
+            let version = Version::parse(version).unwrap();
+            let ours = match Requirement::parse(text) {
+                Some(requirement) => requirement.allows(&version).to_string(),
+                None => "none".to_owned(),
+            };
+            assert_eq!(ours, expected, "{version} {text:?}");
+        }
+    }
+
     #[test]
     fn and_binds_before_or() {
         let requirement = "~> 1.0 and != 1.1.0 or ~> 2.0";
@@ -217,7 +310,8 @@ mod tests {
             if let Some(requirement) = Requirement::parse(&text) {
                 let described = describe(requirement.ranges());
                 if described != "no version" && described != "any version" {
-                    prop_assert_eq!(Requirement::parse(&described), Some(requirement), "{}", described);
+                    let again = Requirement::parse(&described);
+                    prop_assert_eq!(again, Some(requirement), "{}", described);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Who signed a registry file. Source: "Signing" in `registry-v2.md` of
-//! <https://github.com/hexpm/specifications>: an RSA signature (PKCS #1 v1.5) over the SHA-512 of the
-//! payload, both in a message `Signed`.
+//! <https://github.com/hexpm/specifications>: an RSA signature (PKCS #1 v1.5) over the SHA-512 of
+//! the payload, both in a message `Signed`.
 
 use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Public};

@@ -1,11 +1,11 @@
 //! Which versions fit together: the requirements of packages, solved by PubGrub.
 //!
-//! The highest version wins, in the order: the locked one, then one that is not retired, then a release
-//! before a pre-release. Retired versions are left out at first and let in when nothing fits without
-//! them. A package that is only optional has one more version, "absent", below all others: an optional
-//! dependency allows it, any other does not. Sources: `dependency_resolution.md` of
-//! <https://github.com/hexpm/specifications>; PubGrub as <https://nex3.medium.com/pubgrub-2fb6470504f>
-//! describes it.
+//! The highest version wins, in the order: the locked one, then one that is not retired, then a
+//! release before a pre-release. Retired versions are left out at first and let in when nothing
+//! fits without them. A package that is only optional has one more version, "absent", below all
+//! others: an optional dependency allows it, any other does not. Sources:
+//! `dependency_resolution.md` of <https://github.com/hexpm/specifications>; PubGrub as
+//! <https://nex3.medium.com/pubgrub-2fb6470504f> describes it.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

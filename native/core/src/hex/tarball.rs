@@ -1,9 +1,9 @@
 //! A package's tarball, opened and verified.
 //!
-//! Source: `package_tarball.md` of <https://github.com/hexpm/specifications>: a tar file with `VERSION` (3),
-//! `metadata.config`, `contents.tar.gz` and `CHECKSUM`. The inner checksum is the SHA-256 of the first
-//! three one after another, in hex in the fourth; the outer one is that of the whole file, and the
-//! repository signs it.
+//! Source: `package_tarball.md` of <https://github.com/hexpm/specifications>: a tar file with
+//! `VERSION` (3), `metadata.config`, `contents.tar.gz` and `CHECKSUM`. The inner checksum is the
+//! SHA-256 of the first three one after another, in hex in the fourth; the outer one is that of the
+//! whole file, and the repository signs it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -106,9 +106,9 @@ pub(super) fn open<F: Read + Seek>(mut file: F) -> Result<Tarball<F>, Refused> {
 }
 
 impl<F: Read + Seek> Tarball<F> {
-    /// The package's files as a compressed tar file.
-    pub(super) fn contents(&mut self) -> io::Result<impl Read + '_> {
-        part(&mut self.file, self.contents)
+    /// The package's files as a compressed tar file, and the length of that.
+    pub(super) fn contents(&mut self) -> io::Result<(impl Read + '_, u64)> {
+        Ok((part(&mut self.file, self.contents)?, self.contents.size))
     }
 }
 
@@ -156,8 +156,7 @@ fn small<F: Read + Seek>(file: &mut F, place: Place, limit: u64) -> Result<Vec<u
 /// Fuzz entry: any bytes are a tarball or not.
 pub(super) fn fuzz(bytes: &[u8]) {
     if let Ok(mut tarball) = open(io::Cursor::new(bytes)) {
-        let _ = tarball
-            .contents()
-            .map(|mut contents| io::copy(&mut contents, &mut io::sink()));
+        let contents = tarball.contents();
+        let _ = contents.map(|(mut contents, _)| io::copy(&mut contents, &mut io::sink()));
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bc_gitops_core::{archive, beam, git, http, mesh, spec, store};
+use bc_gitops_core::{archive, beam, git, hex, http, mesh, spec, store};
 
 /// Mutations per entry; `BCT_FUZZ` asks for more.
 const MUTATIONS: usize = 6_000;
@@ -66,6 +66,11 @@ fn manifests_never_panic() {
 #[test]
 fn lists_of_files_never_panic() {
     run("files", store::fuzz);
+}
+
+#[test]
+fn hex_never_panics() {
+    run("hex", hex::fuzz);
 }
 
 fn run(entry: &str, fuzz: fn(&[u8])) {

@@ -3,7 +3,7 @@ use std::sync::Barrier;
 use super::super::error::{Fact, Kind};
 use super::super::lock::Locked;
 use super::super::{hex, limits};
-use super::world::{Weather, World, contents, plain_metadata, tar, tarball};
+use super::world::{Weather, World, contents, gzip, plain_metadata, tar, tarball};
 use super::{Bench, fact};
 use sha2::{Digest, Sha256};
 
@@ -131,6 +131,25 @@ fn a_tarball_that_contradicts_itself_is_refused() {
             (error.kind, fact(&error, Fact::Package)),
             (Kind::Tampered, "low"),
             "{number}"
+        );
+    }
+}
+
+#[test]
+fn files_that_lead_elsewhere_are_not_unpacked() {
+    let mut outside = tar(&[("aa/bb", b"x")]);
+    // A name that the builder would not write.
+    outside[..5].copy_from_slice(b"../ba");
+    let sum: u32 = (0..512)
+        .filter(|at| !(148..156).contains(at))
+        .map(|at| u32::from(outside[at]))
+        .sum();
+    outside[148..156].copy_from_slice(format!("{:06o}\0 ", sum + 8 * 32).as_bytes());
+    for files in [gzip(&outside), gzip(b"no tar"), b"no gzip".to_vec()] {
+        let error = fetch_as_low(tarball(&plain_metadata("low", "1.0.0"), &files)).unwrap_err();
+        assert_eq!(
+            (error.kind, fact(&error, Fact::Package)),
+            (Kind::Tampered, "low")
         );
     }
 }

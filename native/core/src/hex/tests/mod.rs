@@ -2,6 +2,7 @@
 
 mod fetching;
 mod resolving;
+mod trusting;
 mod world;
 
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Repositories in memory, with keys made here: packages that need one another, and ways to break them.
+//! Repositories in memory, with keys made here: packages that need one another, and ways to break
+//! them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -94,8 +95,8 @@ impl World {
         }
     }
 
-    /// A release of `hexpm`. Needs read `name requirement`, `name? requirement` for an optional one,
-    /// `repo/name requirement` for one from elsewhere.
+    /// A release of `hexpm`. Needs read `name requirement`, `name? requirement` for an optional
+    /// one, `repo/name requirement` for one from elsewhere.
     pub(super) fn add(&self, name: &str, version: &str, needs: &[&str]) {
         self.add_to("hexpm", name, version, needs);
     }
