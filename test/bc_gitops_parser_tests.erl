@@ -123,6 +123,25 @@ files_take_names_of_all_kinds_test() ->
         ?assertEqual({ok, #{a => Spec}}, bc_gitops_parser:parse_apps_dir(filename:dirname(filename:dirname(File))))
     end).
 
+%% Directories are read by the core's own reader of terms, which leaves what is rare to the VM's.
+every_term_of_an_environment_is_the_one_that_consult_reads_test_() ->
+    Texts = [
+        "1", "-1", "255", "256", "-2147483648", "2147483648", "-99999999999999999999", "1.5", "-0.0",
+        "[]", "\"text\"", "\"\\x{400}\"", "[1, 2]", "[1 | 2]", "[a, [b, [c]]]", "{}", "{a, {b}}", "#{}",
+        "#{a => #{1 => [<<>>]}, 2 => b}", "<<\"binary\">>", "<<5:3>>", "'an atom'", "'\\x{e9}'", "''", "undefined",
+        ["<<0:", integer_to_list(8 * 300), ">>"], ["{", lists:join(",", lists:duplicate(300, "x")), "}"],
+        [lists:duplicate(150, $[), lists:duplicate(150, $])],
+        ["#{", lists:join(",", [io_lib:format("k~b => ~b", [N, N]) || N <- lists:seq(1, 100)]), "}"]
+    ],
+    [fun() ->
+         with_file("app.config", ["#{name => a, version => \"1\", env => #{value => ", Text, ", last => 1}}."], fun(File) ->
+             {ok, [#{env := Env}]} = file:consult(File),
+             {ok, #{a := Spec}} = bc_gitops_parser:parse_apps_dir(filename:dirname(filename:dirname(File))),
+             ?assert(Env =:= Spec#app_spec.env),
+             ?assertEqual({ok, Spec}, bc_gitops_parser:parse_app_config_file(File))
+         end)
+     end || Text <- Texts].
+
 %% The shapes that 0.7 documented for its users, in each format.
 specs_of_0_7_are_the_records_their_users_expect_test_() ->
     Web = #app_spec{

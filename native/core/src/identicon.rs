@@ -15,7 +15,7 @@ const CELLS: usize = 5;
 /// Columns that are drawn from the hash; the others mirror them.
 const DRAWN: usize = 3;
 const GROUND: &str = "#f0f0f0";
-const URI_PREFIX: &str = "data:image/svg+xml;base64,";
+const URI_PREFIX: &[u8] = b"data:image/svg+xml;base64,";
 
 /// The picture as an SVG document of `size` by `size` pixels.
 pub fn svg(input: &[u8], size: u32) -> String {
@@ -39,11 +39,11 @@ pub fn svg(input: &[u8], size: u32) -> String {
     svg
 }
 
-/// The picture as a `data:` URI, to be put into a page.
-pub fn data_uri(input: &[u8], size: u32) -> String {
+/// The picture as a `data:` URI, to be put into a page; all of it is ASCII.
+pub fn data_uri(input: &[u8], size: u32) -> Vec<u8> {
     let svg = svg(input, size);
-    let mut uri = String::with_capacity(URI_PREFIX.len() + svg.len().div_ceil(3) * 4);
-    uri.push_str(URI_PREFIX);
+    let mut uri = Vec::with_capacity(URI_PREFIX.len() + svg.len().div_ceil(3) * 4);
+    uri.extend_from_slice(URI_PREFIX);
     push_base64(&mut uri, svg.as_bytes());
     uri
 }
@@ -97,21 +97,21 @@ fn rgb(hue: f64, saturation: f64, lightness: f64) -> [u8; 3] {
 }
 
 /// RFC 4648, section 4.
-fn push_base64(text: &mut String, bytes: &[u8]) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for group in bytes.chunks(3) {
-        let byte = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..4 {
-            let value = bits >> (18 - 6 * digit) & 63;
-            let padding = digit > group.len();
-            text.push(if padding {
-                '='
-            } else {
-                char::from(DIGITS[value as usize])
-            });
-        }
+fn push_base64(text: &mut Vec<u8>, bytes: &[u8]) {
+    let (groups, rest) = bytes.as_chunks::<3>();
+    groups.iter().for_each(|group| text.extend(digits(*group)));
+    if !rest.is_empty() {
+        let mut group = [0; 3];
+        group[..rest.len()].copy_from_slice(rest);
+        text.extend_from_slice(&digits(group)[..=rest.len()]);
+        text.extend_from_slice(&b"=="[rest.len() - 1..]);
     }
+}
+
+fn digits([first, second, third]: [u8; 3]) -> [u8; 4] {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits = u32::from(first) << 16 | u32::from(second) << 8 | u32::from(third);
+    [18, 12, 6, 0].map(|shift| DIGITS[(bits >> shift & 63) as usize])
 }
 
 #[cfg(test)]
@@ -175,9 +175,9 @@ mod tests {
             ("foob", "Zm9vYg=="),
         ];
         for (bytes, expected) in vectors {
-            let mut text = String::new();
+            let mut text = Vec::new();
             push_base64(&mut text, bytes.as_bytes());
-            assert_eq!(text, expected);
+            assert_eq!(text, expected.as_bytes());
         }
     }
 

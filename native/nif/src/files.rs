@@ -60,7 +60,7 @@ fn identicon<'a>(env: Env<'a>, input: Binary<'a>, size: u32) -> NifResult<Term<'
 #[rustler::nif]
 fn identicon_uri<'a>(env: Env<'a>, input: Binary<'a>, size: u32) -> NifResult<Term<'a>> {
     let uri = identicon::data_uri(short_input(&input)?, size);
-    Ok(binary(env, uri.as_bytes()))
+    Ok(binary(env, &uri))
 }
 
 /// Hashing more would hold the scheduler for too long.

@@ -5,6 +5,7 @@
 mod archive;
 mod atoms;
 mod errors;
+mod external;
 mod files;
 mod git;
 mod hex;

@@ -1,5 +1,7 @@
 //! Specs and snapshots.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -15,6 +17,10 @@ use crate::atoms;
 use crate::errors::{Failure, binary};
 use crate::problems::{bare_error, problem, spec_error};
 use crate::records::{name, record, record_with, term, text};
+use crate::external::Reader;
+
+/// Atoms that a thread remembers.
+const ATOMS_SEEN: usize = 4_096;
 
 /// Atoms that repositories may add to one VM.
 const ATOMS_PER_VM: usize = 100_000;
@@ -35,13 +41,26 @@ impl Drop for SnapshotResource {
     }
 }
 
-/// The atoms of this VM.
+/// The atoms of this VM. Its table of them is locked at each look, and an atom never goes: each
+/// thread remembers some that it saw.
 struct VmAtoms;
 
 impl Atoms for VmAtoms {
     fn known(&self, name: &str) -> bool {
-        thread_local!(static ENV: OwnedEnv = OwnedEnv::new());
-        ENV.with(|owned| owned.run(|env| existing_atom(env, name).is_some()))
+        thread_local! {
+            static ENV: OwnedEnv = OwnedEnv::new();
+            static SEEN: RefCell<HashSet<String>> = RefCell::default();
+        }
+        SEEN.with_borrow_mut(|seen| {
+            if seen.contains(name) {
+                return true;
+            }
+            let known = ENV.with(|owned| owned.run(|env| existing_atom(env, name).is_some()));
+            if known && seen.len() < ATOMS_SEEN {
+                seen.insert(name.to_owned());
+            }
+            known
+        })
     }
 }
 
@@ -142,7 +161,7 @@ fn snapshot_spec<'a>(
 
 #[rustler::nif(schedule = "DirtyCpu")]
 fn snapshot_specs(env: Env<'_>, snapshot: ResourceArc<SnapshotResource>) -> NifResult<Term<'_>> {
-    specs(env, &snapshot.0)
+    records(env, &snapshot.0)
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -160,7 +179,9 @@ fn spec_dir<'a>(env: Env<'a>, path: Binary<'a>, room: usize) -> NifResult<Term<'
         return Ok((atoms::error(), (atoms::invalid_specs(), errors)).encode(env));
     }
     make_atoms(env, snapshot.new_atoms());
-    Ok((atoms::ok(), specs(env, &snapshot)?).encode(env))
+    let records = records(env, &snapshot)?;
+    snapshot.release();
+    Ok((atoms::ok(), records).encode(env))
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -206,7 +227,11 @@ fn spec_map<'a>(env: Env<'a>, map: Term<'a>, room: usize) -> NifResult<Term<'a>>
         .map_get(atoms::env())
         .ok()
         .filter(|given| has_atom_keys(*given));
-    Ok((atoms::ok(), record_with(env, &spec, given)).encode(env))
+    let record = match given {
+        Some(given) => record_with(env, &spec, given)?,
+        None => record(env, &spec),
+    };
+    Ok((atoms::ok(), record).encode(env))
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
@@ -232,16 +257,17 @@ fn make_atoms(env: Env<'_>, names: &[String]) {
     ATOMS_MADE.fetch_add(names.len(), Ordering::Relaxed);
 }
 
-fn specs<'a>(env: Env<'a>, snapshot: &Snapshot) -> NifResult<Term<'a>> {
+fn records<'a>(env: Env<'a>, snapshot: &Snapshot) -> NifResult<Term<'a>> {
+    let parts = snapshot.records();
+    let mut reader = Reader::new(env);
+    let mut records = Vec::with_capacity(snapshot.apps().len());
+    for part in &parts {
+        reader.all(part, &mut records);
+    }
     let names: Vec<Term<'a>> = snapshot
         .apps()
         .iter()
         .map(|app| name(env, &app.spec().name))
-        .collect();
-    let records: Vec<Term<'a>> = snapshot
-        .apps()
-        .iter()
-        .map(|app| record(env, app.spec()))
         .collect();
     Term::map_from_term_arrays(env, &names, &records)
 }

@@ -8,14 +8,18 @@ mod read;
 mod settle;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use git2::Oid;
 
 use crate::pool;
 use crate::spec::files::{self, SpecFile};
-use crate::spec::{AppSpec, Atoms, Checked, Problem};
+use crate::spec::{AppSpec, Atoms, Checked, Problem, RECORD_BYTES};
+use rayon::prelude::*;
 use read::Cache;
+
+/// How many records one thread writes at a time.
+const RECORDS: usize = 32;
 
 /// How a snapshot is made.
 #[derive(Debug, Clone)]
@@ -57,12 +61,27 @@ pub enum SnapshotErrorKind {
     Corrupt,
 }
 
-/// A good spec with its fingerprints.
+/// A good spec; its fingerprints are taken when they are asked for.
 #[derive(Debug)]
 struct Good {
     spec: AppSpec,
+    prints: OnceLock<Prints>,
+}
+
+/// Fingerprints of source and environment.
+#[derive(Debug)]
+struct Prints {
     source: [u8; 32],
     env: [u8; 32],
+}
+
+impl Good {
+    fn prints(&self) -> &Prints {
+        self.prints.get_or_init(|| Prints {
+            source: self.spec.source_fingerprint(),
+            env: self.spec.env.fingerprint(),
+        })
+    }
 }
 
 /// What came of a blob.
@@ -89,6 +108,20 @@ struct Directory {
     good: Option<Arc<Good>>,
 }
 
+impl Directory {
+    fn on_disk(SpecFile { dir, file, checked }: SpecFile) -> Self {
+        let parsed = Arc::new(Parsed::from(checked));
+        Directory {
+            name: dir,
+            id: Oid::ZERO_SHA1,
+            file,
+            blob: None,
+            good: parsed.good.clone(),
+            parsed,
+        }
+    }
+}
+
 /// One application of the desired state.
 #[derive(Debug, Clone)]
 pub struct App {
@@ -109,12 +142,12 @@ impl App {
 
     /// Fingerprint of its source.
     pub fn source_fingerprint(&self) -> &[u8; 32] {
-        &self.good.source
+        &self.good.prints().source
     }
 
     /// Fingerprint of its environment.
     pub fn env_fingerprint(&self) -> &[u8; 32] {
-        &self.good.env
+        &self.good.prints().env
     }
 }
 
@@ -175,21 +208,7 @@ impl Snapshot {
         atom_room: usize,
         atoms: &dyn Atoms,
     ) -> std::io::Result<Snapshot> {
-        let files = pool::run(|| files::read_dir(path, atoms))?;
-        let directories: Vec<Directory> = files
-            .into_iter()
-            .map(|SpecFile { dir, file, checked }| {
-                let parsed = Arc::new(Parsed::from(checked));
-                Directory {
-                    name: dir,
-                    id: Oid::ZERO_SHA1,
-                    file,
-                    blob: None,
-                    good: parsed.good.clone(),
-                    parsed,
-                }
-            })
-            .collect();
+        let directories = pool::run(|| files::read_dir(path, atoms, Directory::on_disk))?;
         let parsed = directories.len();
         let base = Snapshot {
             directories,
@@ -212,6 +231,17 @@ impl Snapshot {
     /// The applications, sorted by name, each name once.
     pub fn apps(&self) -> &[App] {
         &self.apps
+    }
+
+    /// All records in external term format, one behind the other, in parts.
+    pub fn records(&self) -> Vec<Vec<u8>> {
+        let part = |apps: &[App]| {
+            let mut out = Vec::with_capacity(apps.len() * RECORD_BYTES);
+            apps.iter()
+                .for_each(|app| app.spec().write_record(&mut out));
+            out
+        };
+        pool::run(|| self.apps.par_chunks(RECORDS).map(part).collect())
     }
 
     /// The application of a name.
@@ -257,8 +287,8 @@ impl Snapshot {
 impl From<Checked> for Parsed {
     fn from(checked: Checked) -> Self {
         let good = checked.spec.map(|spec| {
-            let (source, env) = (spec.source_fingerprint(), spec.env.fingerprint());
-            Arc::new(Good { spec, source, env })
+            let prints = OnceLock::new();
+            Arc::new(Good { spec, prints })
         });
         let Checked {
             name,

@@ -277,8 +277,11 @@ impl Reader<'_> {
             ),
             Err(BlobError::Unreadable(message)) => return self.unreadable(entry, file, &message),
         };
+        let parsed = Arc::new(Parsed::from(checked));
+        // The plan will ask for them; here many threads work.
+        parsed.good.as_ref().map(|good| good.prints());
         (
-            Some(self.finished(entry, file, Some(spec.id), Arc::new(Parsed::from(checked)))),
+            Some(self.finished(entry, file, Some(spec.id), parsed)),
             true,
         )
     }

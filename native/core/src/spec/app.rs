@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::etf;
 use super::value::{Node, Value};
-use crate::identicon;
+use super::{etf, record};
 
-/// Pixels of an identicon.
-const ICON_SIZE: u32 = 64;
+/// What a record usually takes with its identicon.
+pub(crate) const RECORD_BYTES: usize = 3_000;
 
 /// What a directory of the repository asks for. Text fields have passed their grammar.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,17 +120,6 @@ pub struct Icon {
     pub mime_type: Option<String>,
 }
 
-impl Icon {
-    /// The identicon of a name, as a data URI.
-    pub fn drawn(name: &str) -> Self {
-        Icon {
-            kind: IconType::Identicon,
-            value: Some(identicon::data_uri(name.as_bytes(), ICON_SIZE)),
-            mime_type: Some("image/svg+xml".to_owned()),
-        }
-    }
-}
-
 /// Limits of a VM of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VmConfig {
@@ -160,6 +148,11 @@ impl Env {
         &self.0
     }
 
+    /// Appends the map without the version byte.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0[1..]);
+    }
+
     /// A number that changes exactly when the environment does.
     pub fn fingerprint(&self) -> [u8; 32] {
         *blake3::hash(&self.0).as_bytes()
@@ -173,6 +166,19 @@ impl Default for Env {
 }
 
 impl AppSpec {
+    /// The record in external term format.
+    pub fn record(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(RECORD_BYTES);
+        self.write_record(&mut out);
+        out
+    }
+
+    /// Appends [`AppSpec::record`].
+    pub(crate) fn write_record(&self, out: &mut Vec<u8>) {
+        out.push(etf::VERSION);
+        record::write(self, out);
+    }
+
     /// A number that changes exactly when the code would come from elsewhere. The version alone is
     /// no such change: a hex source without a ref of its own takes it as its ref.
     pub fn source_fingerprint(&self) -> [u8; 32] {

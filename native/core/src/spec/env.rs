@@ -6,11 +6,10 @@
 //! of one key `{"$atom": "ok"}`, `{"$charlist": "text"}`, `{"$tuple": ["a", "b"]}`.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use super::Format;
 use super::atoms::Admission;
-use super::check::{into_name, is_property, property};
+use super::check::{into_name, is_property, property, repeated};
 use super::etf;
 use super::limits;
 use super::problem::{Kind, shown};
@@ -76,8 +75,13 @@ impl<'r, 'a, 'n> EnvReader<'r, 'a, 'n> {
         match self.format {
             Format::Erlang => {
                 let pairs = pairs.into_iter().filter_map(|(key, value)| {
-                    let key = self.key(key)?;
+                    let at = key.at;
+                    let name = self.key(key)?;
                     self.count(&value);
+                    let key = Node {
+                        at,
+                        value: Value::Atom(name),
+                    };
                     Some((key, value))
                 });
                 Value::Map(pairs.collect())
@@ -86,27 +90,17 @@ impl<'r, 'a, 'n> EnvReader<'r, 'a, 'n> {
         }
     }
 
-    fn key(&mut self, key: Node<'n>) -> Option<Node<'n>> {
-        let at = key.at;
-        match into_name(key.value) {
-            Some(name) => {
-                self.admit(&name, at);
-                Some(Node {
-                    at,
-                    value: Value::Atom(name),
-                })
-            }
+    /// The name of a key, which becomes an atom.
+    fn key(&mut self, key: Node<'n>) -> Option<Cow<'n, str>> {
+        let name = into_name(key.value);
+        match &name {
+            Some(name) => self.admit(name, key.at),
             None => {
-                self.fault(
-                    Kind::InvalidType,
-                    at,
-                    "a key that is no name".into(),
-                    "a key",
-                    Vec::new(),
-                );
-                None
+                let found = "a key that is no name".into();
+                self.fault(Kind::InvalidType, key.at, found, "a key", Vec::new());
             }
         }
+        name
     }
 
     fn admit(&mut self, name: &str, at: u32) {
@@ -157,22 +151,20 @@ impl<'r, 'a, 'n> EnvReader<'r, 'a, 'n> {
 
     /// A map of YAML or JSON: keys become atoms and stand once.
     fn map(&mut self, pairs: Vec<(Node<'n>, Node<'n>)>) -> Value<'n> {
-        let mut seen: HashSet<Cow<'n, str>> = HashSet::with_capacity(pairs.len());
+        let repeated = repeated(&pairs);
         let mut out = Vec::with_capacity(pairs.len());
-        for (key, value) in pairs {
+        for (index, (key, value)) in pairs.into_iter().enumerate() {
             let at = key.at;
-            let Some(key) = self.key(key) else { continue };
-            let Value::Atom(name) = &key.value else {
-                continue;
-            };
-            self.path.push(name.clone());
-            if !seen.insert(name.clone()) {
-                let found = format!("{} a second time", shown(name));
+            let Some(name) = self.key(key) else { continue };
+            let again = repeated.binary_search(&index).is_ok();
+            let found = again.then(|| format!("{} a second time", shown(&name)));
+            self.path.push(name);
+            if let Some(found) = found {
                 self.fault(Kind::DuplicateKey, at, found, "each key once", Vec::new());
             }
             let value = self.data(value);
-            self.path.pop();
-            out.push((key, value));
+            let name = self.path.pop().map(Value::Atom);
+            out.extend(name.map(|name| (Node { at, value: name }, value)));
         }
         Value::Map(out)
     }

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use super::value::{Big, Node, Value, trimmed};
 
-const VERSION: u8 = 131;
+/// What every term in external format begins with.
+pub const VERSION: u8 = 131;
 /// Nesting of terms that come from the VM; they are not of a file, but recursion needs a bound.
 const DEPTH: usize = 2_000;
 
@@ -27,11 +28,7 @@ pub(crate) fn write(value: &Value<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(&float.to_be_bytes());
         }
         Value::Atom(name) => write_atom(name, out),
-        Value::Binary(bytes) => {
-            out.push(109);
-            write_length(bytes.len(), out);
-            out.extend_from_slice(bytes);
-        }
+        Value::Binary(bytes) => write_binary(bytes, out),
         Value::Bits(bytes, used) => {
             out.push(77);
             write_length(bytes.len(), out);
@@ -47,13 +44,7 @@ pub(crate) fn write(value: &Value<'_>, out: &mut Vec<u8>) {
             write(&tail.value, out);
         }
         Value::Tuple(items) => {
-            match u8::try_from(items.len()) {
-                Ok(arity) => out.extend_from_slice(&[104, arity]),
-                Err(_) => {
-                    out.push(105);
-                    write_length(items.len(), out);
-                }
-            }
+            write_tuple(items.len(), out);
             items.iter().for_each(|item| write(&item.value, out));
         }
         Value::Map(pairs) => write_map(pairs, out),
@@ -61,12 +52,29 @@ pub(crate) fn write(value: &Value<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn write_length(length: usize, out: &mut Vec<u8>) {
+pub(crate) fn write_binary(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(109);
+    write_length(bytes.len(), out);
+    out.extend_from_slice(bytes);
+}
+
+/// The head of a tuple; its elements follow.
+pub(crate) fn write_tuple(arity: usize, out: &mut Vec<u8>) {
+    match u8::try_from(arity) {
+        Ok(arity) => out.extend_from_slice(&[104, arity]),
+        Err(_) => {
+            out.push(105);
+            write_length(arity, out);
+        }
+    }
+}
+
+pub(crate) fn write_length(length: usize, out: &mut Vec<u8>) {
     // Limits on files keep every length far below 4 GiB.
     out.extend_from_slice(&(length as u32).to_be_bytes());
 }
 
-fn write_int(value: i64, out: &mut Vec<u8>) {
+pub(crate) fn write_int(value: i64, out: &mut Vec<u8>) {
     if let Ok(byte) = u8::try_from(value) {
         out.extend_from_slice(&[97, byte]);
     } else if let Ok(word) = i32::try_from(value) {

@@ -1,12 +1,13 @@
 //! Specs in a directory on disk: what `bc_gitops_parser:parse_apps_dir/1` reads.
 
-use std::fs::{self, File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::problem::{Kind, Problem};
@@ -98,7 +99,7 @@ pub(crate) fn no_room(fresh: usize, room: usize) -> Checked {
 }
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, Box<Checked>> {
-    match open(path) {
+    match open(CWD, path) {
         Ok(Opened::File(file, size)) => contents(file, size).map_err(unreadable),
         Ok(Opened::Other) => Err(Box::new(no_file())),
         Err(error) => Err(unreadable(error)),
@@ -127,26 +128,21 @@ enum Opened {
 }
 
 /// Opens a regular file and follows no link; a pipe is not waited for.
-fn open(path: &Path) -> io::Result<Opened> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits() as i32)
-        .open(path);
+fn open(dir: BorrowedFd<'_>, path: &Path) -> io::Result<Opened> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = rustix::io::retry_on_intr(|| rustix::fs::openat(dir, path, flags, Mode::empty()));
     let file = match opened {
         Ok(file) => file,
-        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
-            return Ok(Opened::Other);
-        }
-        Err(error) => return Err(error),
+        Err(Errno::LOOP) => return Ok(Opened::Other),
+        Err(error) => return Err(error.into()),
     };
-    let metadata = file.metadata()?;
-    match metadata.is_file() {
-        true => Ok(Opened::File(
-            file,
-            usize::try_from(metadata.len()).unwrap_or(usize::MAX),
-        )),
-        false => Ok(Opened::Other),
+    let stat = rustix::fs::fstat(&file)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => {
+            let size = usize::try_from(stat.st_size).unwrap_or(usize::MAX);
+            Ok(Opened::File(file.into(), size))
+        }
+        _ => Ok(Opened::Other),
     }
 }
 
@@ -161,8 +157,13 @@ fn contents(mut file: File, size: usize) -> io::Result<Vec<u8>> {
 }
 
 /// Reads the specs of all directories in a directory, sorted by name; directories without one are
-/// passed over. Symbolic links are refused, as they are in a commit.
-pub fn read_dir(path: &Path, atoms: &dyn Atoms) -> io::Result<Vec<SpecFile>> {
+/// passed over. Symbolic links are refused, as they are in a commit. Each spec is handed over on the
+/// thread that read it.
+pub(crate) fn read_dir<T: Send>(
+    path: &Path,
+    atoms: &dyn Atoms,
+    finish: fn(SpecFile) -> T,
+) -> io::Result<Vec<T>> {
     let mut dirs = Vec::new();
     for entry in fs::read_dir(path)? {
         let entry = entry?;
@@ -172,15 +173,25 @@ pub fn read_dir(path: &Path, atoms: &dyn Atoms) -> io::Result<Vec<SpecFile>> {
         }
     }
     dirs.sort();
+    let handle = File::open(path)?;
+    let root = Root {
+        path,
+        fd: handle.as_fd(),
+    };
     let specs = dirs.par_iter().with_min_len(16).filter_map(|(name, link)| {
-        let dir = path.join(name);
         let text = name.to_string_lossy().into_owned();
         match link {
-            true => linked_dir(&dir, text),
-            false => spec_of(&dir, text, atoms),
+            true => linked_dir(&path.join(name), text),
+            false => spec_of(&root, name, text, atoms),
         }
     });
-    Ok(specs.collect())
+    Ok(specs.map(finish).collect())
+}
+
+/// The directory of applications, and what short paths below it are looked up from.
+struct Root<'p> {
+    path: &'p Path,
+    fd: BorrowedFd<'p>,
 }
 
 /// A link to a file beside the directories means nothing; one to a directory looks like an app.
@@ -193,12 +204,15 @@ fn linked_dir(dir: &Path, name: String) -> Option<SpecFile> {
     })
 }
 
-fn spec_of(dir: &Path, name: String, atoms: &dyn Atoms) -> Option<SpecFile> {
+fn spec_of(root: &Root<'_>, dir: &OsStr, name: String, atoms: &dyn Atoms) -> Option<SpecFile> {
+    let mut path = PathBuf::with_capacity(dir.len() + 16);
     for candidate in FILE_NAMES {
-        let path = dir.join(candidate);
-        let checked = match open(&path) {
+        path.clear();
+        path.push(dir);
+        path.push(candidate);
+        let checked = match open(root.fd, &path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Ok(Opened::Other) if path.is_dir() && !path.is_symlink() => continue,
+            Ok(Opened::Other) if is_dir(&root.path.join(&path)) => continue,
             Ok(Opened::Other) => no_file(),
             Ok(Opened::File(file, size)) => match contents(file, size) {
                 Ok(bytes) => parse(&bytes, Format::of_file(candidate), atoms),
@@ -208,9 +222,13 @@ fn spec_of(dir: &Path, name: String, atoms: &dyn Atoms) -> Option<SpecFile> {
         };
         return Some(SpecFile {
             dir: name,
-            file: path.to_string_lossy().into_owned(),
+            file: root.path.join(&path).to_string_lossy().into_owned(),
             checked,
         });
     }
     None
+}
+
+fn is_dir(path: &Path) -> bool {
+    path.is_dir() && !path.is_symlink()
 }

@@ -17,9 +17,11 @@ pub mod grammar;
 pub mod json;
 pub mod limits;
 mod problem;
+mod record;
 mod value;
 pub mod yaml;
 
+pub(crate) use app::RECORD_BYTES;
 pub use app::{
     AppSpec, Env, Health, HealthType, Icon, IconType, Isolation, Named, SourceSpec, SourceType,
     VmConfig,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::fmt;
 
 use super::super::app::Named;
 use super::super::problem::{Kind, Problem, shown};
@@ -27,10 +28,39 @@ impl<'n> Section<'n> {
         (!is_null(&node.value)).then_some(node)
     }
 
-    pub(super) fn path(&self, key: &str) -> String {
-        match self.name {
-            "" => key.to_owned(),
-            name => format!("{name}.{key}"),
+    pub(super) fn path<'p>(&self, key: &'p str) -> Path<'p> {
+        Path {
+            section: self.name,
+            ..Path::of(key)
+        }
+    }
+}
+
+/// Where a value stands; text only when somebody is told.
+#[derive(Clone, Copy)]
+pub(super) struct Path<'p> {
+    section: &'static str,
+    key: &'p str,
+    index: Option<usize>,
+}
+
+impl<'p> Path<'p> {
+    pub(super) fn of(key: &'p str) -> Self {
+        Path {
+            section: "",
+            key,
+            index: None,
+        }
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dot = if self.section.is_empty() { "" } else { "." };
+        write!(f, "{}{dot}{}", self.section, self.key)?;
+        match self.index {
+            Some(index) => write!(f, "[{index}]"),
+            None => Ok(()),
         }
     }
 }
@@ -44,7 +74,7 @@ impl Checker<'_> {
     pub(super) fn texts(
         &mut self,
         node: Node<'_>,
-        path: &str,
+        path: Path<'_>,
         rule: &Rule,
         atoms: bool,
     ) -> Vec<String> {
@@ -59,7 +89,11 @@ impl Checker<'_> {
                 if self.full() {
                     return None;
                 }
-                self.checked_text(item, &format!("{path}[{index}]"), rule, atoms)
+                let path = Path {
+                    index: Some(index),
+                    ..path
+                };
+                self.checked_text(item, path, rule, atoms)
             })
             .collect()
     }
@@ -76,7 +110,7 @@ impl Checker<'_> {
                 self.missing(fields, key, rule.1.to_owned());
                 None
             }
-            Some(node) => self.checked_text(node, &fields.path(key), rule, atom),
+            Some(node) => self.checked_text(node, fields.path(key), rule, atom),
         }
     }
 
@@ -88,7 +122,7 @@ impl Checker<'_> {
         atom: bool,
     ) -> Option<String> {
         let node = fields.take(key)?;
-        self.checked_text(node, &fields.path(key), rule, atom)
+        self.checked_text(node, fields.path(key), rule, atom)
     }
 
     pub(super) fn text(
@@ -104,7 +138,7 @@ impl Checker<'_> {
     pub(super) fn checked_text(
         &mut self,
         node: Node<'_>,
-        path: &str,
+        path: Path<'_>,
         rule: &Rule,
         atom: bool,
     ) -> Option<String> {
@@ -125,7 +159,7 @@ impl Checker<'_> {
         };
         if !(rule.0)(&text) {
             // A url may carry a password.
-            let harmless = if path.ends_with("url") {
+            let harmless = if path.key.ends_with("url") {
                 redact(&text)
             } else {
                 text.into_owned()
@@ -136,7 +170,7 @@ impl Checker<'_> {
             let found = format!("\"{}\"", shown(&harmless));
             let problem = self.problem(Kind::InvalidValue, node.at, found, rule.1.into());
             self.error(Problem {
-                path: path.to_owned(),
+                path: path.to_string(),
                 hint,
                 got: etf::to_bytes(&node.value),
                 expected_type: if atom { "atom" } else { "binary" },
@@ -148,7 +182,10 @@ impl Checker<'_> {
             self.atom_quota(node.at, path);
             return None;
         }
-        Some(text.into_owned())
+        match node.value {
+            Value::List(_) => Some(text.into_owned()),
+            value => into_name(value).map(Cow::into_owned),
+        }
     }
 
     pub(super) fn number(&mut self, fields: &mut Section<'_>, key: &str, most: u32) -> Option<u32> {
@@ -168,7 +205,7 @@ impl Checker<'_> {
                         format!("an integer from 1 to {most}"),
                     );
                     self.error(Problem {
-                        path,
+                        path: path.to_string(),
                         expected_type: "pos_integer",
                         got: etf::to_bytes(&node.value),
                         ..problem
@@ -177,7 +214,7 @@ impl Checker<'_> {
                 }
             },
             _ => {
-                self.mismatch(&node, &path, "pos_integer", "a positive integer");
+                self.mismatch(&node, path, "pos_integer", "a positive integer");
                 None
             }
         }
@@ -185,23 +222,22 @@ impl Checker<'_> {
 
     pub(super) fn member<T: Named>(&mut self, fields: &mut Section<'_>, key: &str) -> Option<T> {
         let node = fields.take(key)?;
-        self.named(node, &fields.path(key))
+        self.named(node, fields.path(key))
     }
 
     /// A word out of few.
-    pub(super) fn named<T: Named>(&mut self, node: Node<'_>, path: &str) -> Option<T> {
+    pub(super) fn named<T: Named>(&mut self, node: Node<'_>, path: Path<'_>) -> Option<T> {
         let text = match &node.value {
             Value::Atom(name) => Some(Cow::Borrowed(name.as_ref())),
             value => value.text(),
         };
+        let member = text.as_deref().and_then(T::from_name);
+        if member.is_some() {
+            return member;
+        }
         let known: Vec<&str> = T::NAMES.iter().map(|(name, _)| *name).collect();
         let expected = format!("one of {}", known.join(", "));
-        let Some(text) = text else {
-            self.mismatch(&node, path, "atom", &expected);
-            return None;
-        };
-        let member = T::from_name(&text);
-        if member.is_none() {
+        if let Some(text) = text {
             let hint = grammar::nearest(&text, &known).map(|near| format!("did you mean {near}?"));
             let problem = self.problem(
                 Kind::InvalidValue,
@@ -210,14 +246,16 @@ impl Checker<'_> {
                 expected,
             );
             self.error(Problem {
-                path: path.to_owned(),
+                path: path.to_string(),
                 hint,
                 expected_type: "atom",
                 got: etf::to_bytes(&node.value),
                 ..problem
             });
+        } else {
+            self.mismatch(&node, path, "atom", &expected);
         }
-        member
+        None
     }
 
     /// Opens a map or a proplist.
@@ -240,7 +278,7 @@ impl Checker<'_> {
                 } else {
                     "a map"
                 };
-                self.mismatch(&node, name, "map", what);
+                self.mismatch(&node, Path::of(name), "map", what);
                 return None;
             }
         };
@@ -250,13 +288,13 @@ impl Checker<'_> {
             known,
             fields: Vec::with_capacity(pairs.len()),
         };
-        // Sections have few keys; a hostile one of many must not cost their square.
-        let mut seen = HashSet::with_capacity(pairs.len());
-        for (key, value) in pairs {
+        let repeated = repeated(&pairs);
+        for (index, (key, value)) in pairs.into_iter().enumerate() {
             if self.full() {
                 break;
             }
-            self.field(&mut section, &mut seen, key, value);
+            let again = repeated.binary_search(&index).is_ok();
+            self.field(&mut section, again, key, value);
         }
         Some(section)
     }
@@ -264,7 +302,7 @@ impl Checker<'_> {
     fn field<'n>(
         &mut self,
         section: &mut Section<'n>,
-        seen: &mut HashSet<Cow<'n, str>>,
+        again: bool,
         key: Node<'n>,
         value: Node<'n>,
     ) {
@@ -282,7 +320,7 @@ impl Checker<'_> {
                 ..problem
             });
         };
-        if !seen.insert(name.clone()) {
+        if again {
             let problem = self.problem(
                 Kind::DuplicateKey,
                 at,
@@ -290,7 +328,7 @@ impl Checker<'_> {
                 "each key once".into(),
             );
             return self.error(Problem {
-                path: section.path(&shown(&name)),
+                path: section.path(&shown(&name)).to_string(),
                 ..problem
             });
         }
@@ -325,6 +363,25 @@ pub(in crate::spec) fn property<'n>(item: Node<'n>) -> Option<(Node<'n>, Node<'n
         )),
         _ => None,
     }
+}
+
+/// Which keys stand a second time, by their index in the map.
+pub(in crate::spec) fn repeated(pairs: &[(Node<'_>, Node<'_>)]) -> Vec<usize> {
+    /// Comparing few is cheaper than hashing them; a hostile map of many must not cost their square.
+    const FEW: usize = 16;
+    let name = |index: usize| match &pairs[index].0.value {
+        Value::Atom(name) | Value::Chars(name) => Some(name.as_bytes()),
+        Value::Binary(bytes) => Some(bytes.as_ref()),
+        _ => None,
+    };
+    if pairs.len() <= FEW {
+        let again =
+            |&at: &usize| name(at).is_some() && (0..at).any(|other| name(other) == name(at));
+        return (1..pairs.len()).filter(again).collect();
+    }
+    let mut seen = HashSet::with_capacity(pairs.len());
+    let again = |&at: &usize| name(at).is_some_and(|name| !seen.insert(name));
+    (0..pairs.len()).filter(again).collect()
 }
 
 /// A key as text.

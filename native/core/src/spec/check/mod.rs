@@ -16,10 +16,10 @@ use super::atoms::{Admission, Atoms};
 use super::env::EnvReader;
 use super::problem::{Fault, Problem, Source};
 use super::value::Node;
-use fields::is_null;
+use fields::{Path, is_null};
 use rules::*;
 
-pub(super) use fields::{into_name, is_property, property};
+pub(super) use fields::{into_name, is_property, property, repeated};
 
 /// What came of a file.
 #[derive(Debug, Default, Clone)]
@@ -132,7 +132,7 @@ impl<'c> Checker<'c> {
         let mut fields = self.section(node, "source", SOURCE_KEYS)?;
         let kind = match fields.take("type") {
             None => Some(SourceType::Hex),
-            Some(node) => self.named(node, "source.type"),
+            Some(node) => self.named(node, fields.path("type")),
         };
         let (used, needed): (&[&str], Option<&'static str>) = match kind {
             Some(SourceType::Git) => (&["url", "ref"], Some("url")),
@@ -180,7 +180,7 @@ impl<'c> Checker<'c> {
         let mut fields = self.section(node, "health", HEALTH_KEYS)?;
         let kind = match fields.take("type") {
             None => Some(HealthType::Http),
-            Some(node) => self.named(node, "health.type"),
+            Some(node) => self.named(node, fields.path("type")),
         };
         let used: &[&str] = match kind {
             Some(HealthType::Http) => &["port", "path", "interval", "timeout"],
@@ -237,7 +237,7 @@ impl<'c> Checker<'c> {
     fn vm_config(&mut self, node: Node<'_>) -> Option<VmConfig> {
         let mut fields = self.section(node, "vm_config", VM_KEYS)?;
         let extra_args = fields.take("extra_args").map_or_else(Vec::new, |node| {
-            self.texts(node, "vm_config.extra_args", &LINE, false)
+            self.texts(node, fields.path("extra_args"), &LINE, false)
         });
         let config = VmConfig {
             memory_limit: self.number(&mut fields, "memory_limit", u32::MAX),
@@ -273,9 +273,11 @@ impl<'c> Checker<'c> {
     }
 
     fn depends_on(&mut self, node: Node<'_>) -> Vec<String> {
-        let mut names = self.texts(node, "depends_on", &NAME, true);
-        let mut seen = HashSet::new();
-        names.retain(|name| seen.insert(name.clone()));
+        let mut names = self.texts(node, Path::of("depends_on"), &NAME, true);
+        if names.len() > 1 {
+            let mut seen = HashSet::new();
+            names.retain(|name| seen.insert(name.clone()));
+        }
         names
     }
 }

@@ -4,7 +4,7 @@ use super::super::problem::{Kind, Problem, shown};
 use super::super::value::{Node, Value};
 use super::super::{etf, grammar, limits};
 use super::Checker;
-use super::fields::Section;
+use super::fields::{Path, Section};
 
 impl Checker<'_> {
     /// Warns of what nobody took.
@@ -21,7 +21,7 @@ impl Checker<'_> {
             let expected = format!("one of {}", section.known.join(", "));
             let problem = self.problem(Kind::UnknownKey, *at, shown(key), expected);
             self.warning(Problem {
-                path: section.path(&shown(key)),
+                path: section.path(&shown(key)).to_string(),
                 hint,
                 ..problem
             });
@@ -40,7 +40,7 @@ impl Checker<'_> {
             if section.known.contains(&key.as_ref()) && !used.contains(&key.as_ref()) {
                 let expected = format!("{} for the type {kind}", used.join(", "));
                 let problem = self.problem(Kind::UnusedField, *at, key.to_string(), expected);
-                let path = section.path(key);
+                let path = section.path(key).to_string();
                 paths.push(path.clone());
                 self.warning(Problem { path, ..problem });
             }
@@ -68,7 +68,7 @@ impl Checker<'_> {
         let hint = near.map(|(name, _, _)| format!("is {} meant as {key}?", shown(name)));
         let problem = self.problem(Kind::MissingField, section.at, "nothing".into(), expected);
         self.error(Problem {
-            path: section.path(key),
+            path: section.path(key).to_string(),
             hint,
             ..problem
         });
@@ -77,7 +77,7 @@ impl Checker<'_> {
     pub(super) fn mismatch(
         &mut self,
         node: &Node<'_>,
-        path: &str,
+        path: Path<'_>,
         expected_type: &'static str,
         expected: &str,
     ) {
@@ -104,7 +104,7 @@ impl Checker<'_> {
         };
         let problem = self.problem(Kind::InvalidType, node.at, found, expected.to_owned());
         self.error(Problem {
-            path: path.to_owned(),
+            path: path.to_string(),
             hint,
             expected_type,
             got: etf::to_bytes(&node.value),
@@ -112,14 +112,14 @@ impl Checker<'_> {
         });
     }
 
-    pub(super) fn atom_quota(&mut self, at: u32, path: &str) {
+    pub(super) fn atom_quota(&mut self, at: u32, path: Path<'_>) {
         let expected = format!(
             "at most {} atoms that the VM does not know yet",
             limits::NEW_ATOMS
         );
         let problem = self.problem(Kind::AtomQuota, at, "one more new atom".into(), expected);
         self.error(Problem {
-            path: path.to_owned(),
+            path: path.to_string(),
             ..problem
         });
     }

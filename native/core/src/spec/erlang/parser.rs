@@ -16,12 +16,6 @@ pub(super) struct Parser<'a> {
     pub(super) bit_room: usize,
 }
 
-const RESERVED: &[&str] = &[
-    "after", "and", "andalso", "band", "begin", "bnot", "bor", "bsl", "bsr", "bxor", "case",
-    "catch", "cond", "div", "end", "fun", "if", "let", "not", "of", "or", "orelse", "receive",
-    "rem", "try", "when", "xor",
-];
-
 impl<'a> Parser<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         Parser {
@@ -109,7 +103,7 @@ impl<'a> Parser<'a> {
     fn bare_atom(&mut self) -> Result<Value<'a>, Fault> {
         let start = self.pos;
         let name = self.name();
-        if RESERVED.binary_search(&name).is_ok() {
+        if is_reserved(name) {
             return Err(match name {
                 "fun" => Fault::new(Kind::FunTerm, start, "a fun", "data; a spec holds no code"),
                 _ => Fault::syntax(
@@ -319,6 +313,39 @@ impl<'a> Parser<'a> {
     pub(super) fn excerpt(&self, from: usize, to: usize) -> String {
         format!("`{}`", shown(self.text.get(from..to).unwrap_or_default()))
     }
+}
+
+fn is_reserved(name: &str) -> bool {
+    matches!(
+        name,
+        "after"
+            | "and"
+            | "andalso"
+            | "band"
+            | "begin"
+            | "bnot"
+            | "bor"
+            | "bsl"
+            | "bsr"
+            | "bxor"
+            | "case"
+            | "catch"
+            | "cond"
+            | "div"
+            | "end"
+            | "fun"
+            | "if"
+            | "let"
+            | "not"
+            | "of"
+            | "or"
+            | "orelse"
+            | "receive"
+            | "rem"
+            | "try"
+            | "when"
+            | "xor"
+    )
 }
 
 /// White space as erl_scan has it.

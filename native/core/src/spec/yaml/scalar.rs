@@ -135,15 +135,15 @@ fn resolved(text: Cow<'_, str>, at: usize) -> Result<Value<'_>, Fault> {
     })
 }
 
-fn number(word: &str, at: usize) -> Result<Option<Value<'static>>, Fault> {
+fn number<'w>(word: &'w str, at: usize) -> Result<Option<Value<'static>>, Fault> {
     let (negative, digits) = match word.as_bytes()[0] {
         b'-' => (true, &word[1..]),
         b'+' => (false, &word[1..]),
         _ => (false, word),
     };
-    let based = |digits: &str, base: u32| {
+    let based = |digits: &'w str, base: u32| {
         let fits = !digits.is_empty() && digits.chars().all(|c| c.is_digit(base));
-        fits.then(|| (digits.as_bytes().to_vec(), base))
+        fits.then_some((digits.as_bytes(), base))
     };
     let integer = match digits.as_bytes() {
         [b'0', b'x', ..] => based(&digits[2..], 16),
@@ -160,7 +160,7 @@ fn number(word: &str, at: usize) -> Result<Option<Value<'static>>, Fault> {
         return Err(Fault::new(Kind::TooLarge, at, "a longer number", expected));
     }
     if let Some((digits, base)) = integer {
-        return Ok(Some(Big::from_digits(negative, &digits, base).into_value()));
+        return Ok(Some(Big::integer(negative, digits, base)));
     }
     if !is_float(digits) {
         return Ok(None);
