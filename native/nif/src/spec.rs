@@ -15,9 +15,9 @@ use rustler::{
 
 use crate::atoms;
 use crate::errors::{Failure, binary};
+use crate::external::Reader;
 use crate::problems::{bare_error, problem, spec_error};
 use crate::records::{name, record, record_with, term, text};
-use crate::external::Reader;
 
 /// Atoms that a thread remembers.
 const ATOMS_SEEN: usize = 4_096;
