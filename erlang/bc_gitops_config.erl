@@ -15,7 +15,7 @@
 -type problem() :: #{key := atom(), got := term(), expected := binary()}.
 -type kind() ::
     text | texts | url | path | paths | subdir | branch | module | positive | interval | boolean
-    | {one_of, [atom()]} | hex_repos | hex_mirror.
+    | {one_of, [atom()]} | hex_repos | hex_mirror | content_stores.
 
 -define(ACTIVE, {?MODULE, active}).
 -define(GIB, (1024 * 1024 * 1024)).
@@ -47,6 +47,7 @@ table() ->
         {allow_local_sources, boolean, false},
         {hex_repos, hex_repos, undefined},
         {hex_mirror, hex_mirror, undefined},
+        {content_stores, content_stores, []},
         {build_timeout, positive, 600000},
         {build_jobs, positive, 2},
         {build_memory, positive, 8 * ?GIB},
@@ -140,7 +141,8 @@ take({Key, Kind, Default}, Given, {Config, Problems}) ->
     end.
 
 %% A url may carry a password: it is never repeated.
-problem(Key, _Value, Expected) when Key =:= repo_url; Key =:= hex_repos; Key =:= hex_mirror ->
+problem(Key, _Value, Expected) when Key =:= repo_url; Key =:= hex_repos; Key =:= hex_mirror;
+                                    Key =:= content_stores ->
     #{key => Key, got => '...', expected => Expected};
 problem(Key, Value, Expected) ->
     #{key => Key, got => Value, expected => Expected}.
@@ -163,7 +165,8 @@ check(interval, _Value) -> {error, <<"a positive number of milliseconds, or infi
 check(boolean, Value) when is_boolean(Value) -> {ok, Value};
 check(boolean, _Value) -> {error, <<"true or false">>};
 check(hex_repos, Value) -> bc_gitops_config_hex:repos(Value);
-check(hex_mirror, Value) -> bc_gitops_config_hex:mirror(Value).
+check(hex_mirror, Value) -> bc_gitops_config_hex:mirror(Value);
+check(content_stores, Value) -> bc_gitops_config_content:stores(Value).
 
 text(Value, IsGood, Expected) ->
     case to_binary(Value) of

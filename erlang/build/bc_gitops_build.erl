@@ -55,12 +55,13 @@ closing_line({error, {Kind, _}}, Duration) ->
 
 fetch(#{name := Name, source := Source, known := Known, dir := Dir, options := Options} = Job) ->
     write(Job, "== fetching ~ts~n", [wanted(Known, Source)]),
-    Timed = Options#{timeout => left(Job)},
+    Content = filename:join(maps:get(workspace, Job), <<"content">>),
+    Timed = Options#{timeout => left(Job), content => Content},
     case bc_gitops_source:fetch(Name, Source, Known, unicode:characters_to_binary(Dir), Timed) of
         {ok, Fetched} ->
             %% A committed output directory is not output of this build.
             ok = bc_gitops_tree:remove(filename:join(Dir, "_build")),
-            {ok, maps:merge(Job, maps:with([revision, tool, lock], Fetched))};
+            {ok, maps:merge(Job, maps:with([revision, tool, lock, verified], Fetched))};
         {error, _} = Error ->
             Error
     end.
@@ -209,7 +210,8 @@ store(#{name := Name, key := Key, libs := Libs, tool := Tool, out := Out} = Job)
         path => Path, libs => Libs, needs => maps:get(needs, Job),
         source => bc_gitops_store:source_id(maps:get(source, Job))
     },
-    bc_gitops_store:publish(maps:get(workspace, Job), Out, Key, Build).
+    Whole = maps:merge(Build, maps:with([verified], Job)),
+    bc_gitops_store:publish(maps:get(workspace, Job), Out, Key, Whole).
 
 left(#{until := Until}) ->
     max(1, Until - erlang:monotonic_time(millisecond)).

@@ -4,7 +4,7 @@
 
 -include("bc_gitops.hrl").
 
--export([run/3]).
+-export([run/3, run/4]).
 
 -export_type([what/0]).
 
@@ -15,12 +15,18 @@
 -spec run(what(), map(), fun(() -> Result)) -> Result
     when Result :: ok | {ok, term()} | {error, term()}.
 run(What, Metadata, Fun) ->
+    run(What, Metadata, Fun, fun(_) -> #{} end).
+
+%% @doc The same; the stop event tells besides what Told makes of the result.
+-spec run(what(), map(), fun(() -> Result), Told :: fun((Result) -> map())) -> Result
+    when Result :: ok | {ok, term()} | {error, term()}.
+run(What, Metadata, Fun, Told) ->
     {Start, Stop} = names(What),
     Began = erlang:monotonic_time(),
     bc_gitops_telemetry:execute(Start, #{system_time => erlang:system_time()}, Metadata),
     Result = Fun(),
     Duration = erlang:monotonic_time() - Began,
-    Ended = maps:merge(Metadata, outcome(Result)),
+    Ended = maps:merge(maps:merge(Metadata, Told(Result)), outcome(Result)),
     bc_gitops_telemetry:execute(Stop, #{duration => Duration}, Ended),
     Result.
 

@@ -16,10 +16,10 @@
 %% Failures before the switch that no second try will change.
 -define(LASTING, [
     %% what the spec says
-    bad_url, bad_ref, bad_path, bad_name, not_supported_yet, version_mismatch, protected_application,
+    bad_url, bad_ref, bad_path, bad_name, bad_mcid, not_supported_yet, version_mismatch, protected_application,
     host_application,
     %% what the source holds
-    build_failed, unknown_project, app_not_built, invalid_app_file, bad_app_file, invalid_beam,
+    bad_manifest, build_failed, unknown_project, app_not_built, invalid_app_file, bad_app_file, invalid_beam,
     modules_missing, beam_misnamed, too_many_modules, too_many_atoms, too_many_files, too_large,
     too_deep, special_file, link_outside, output_limit, process_limit, memory_limit, disk_limit,
     files_limit, code_refused,

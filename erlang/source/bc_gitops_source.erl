@@ -17,6 +17,7 @@
     commit => binary(),                   % what a git ref means, as somebody found out already
     allow_local => boolean(),             % sources on the local disk, instead of what is configured
     lock => lock(),                       % what was chosen before for the same spec
+    content => binary(),                  % where content of the mesh is kept between builds
     on_progress => fun((map()) -> any()),
     atom() => term()
 }.
@@ -28,6 +29,7 @@
     revision := binary(),
     tool => atom(),                       % the build tool, where the source says it
     lock => lock(),
+    verified => digest | macula_content,  % who vouches for content of the mesh
     atom() => term()
 }.
 -type failure() :: {error, {Kind :: atom(), Details :: map()}}.
@@ -42,7 +44,7 @@
 %% @doc The modules of the source types.
 -spec all() -> [module()].
 all() ->
-    [bc_gitops_source_git].
+    [bc_gitops_source_git, bc_gitops_source_mesh].
 
 %% @doc What a source means now.
 -spec resolve(#source_spec{}, options()) -> known() | failure().

@@ -381,6 +381,21 @@ fn a_piece_that_is_not_what_the_manifest_says_is_found() {
 }
 
 #[test]
+fn a_size_that_lies_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let digest = hex(blake3::hash(b"content").as_bytes());
+    std::fs::write(dir.path().join(&digest), "content").unwrap();
+    let listed = |size: u64| {
+        let text = files(&format!("{{\"path\": \"a\", \"size\": {size}, \"blake3\": \"{digest}\"}}"));
+        let manifest = Manifest::parse(text.as_bytes()).unwrap();
+        lay_out(&manifest, dir.path(), &dir.path().join(size.to_string()), &mut |_| Ok(()))
+    };
+    assert!(listed(7).is_ok());
+    assert!(matches!(listed(6), Err(MeshError::TooLarge { .. })));
+    assert!(matches!(listed(8), Err(MeshError::BadManifest(_))));
+}
+
+#[test]
 fn chunks_in_another_order_are_not_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let halves: Vec<String> = ["ab", "cd"]

@@ -66,8 +66,13 @@ fn assemble(blob: &Blob, pieces: &Path, to: &Path, step: &mut Step<'_>) -> Resul
             new.write(bytes)
         };
         let source = open(&from, piece.size)?;
-        let (digest, _) = copy(source, &from, piece.size, step, write)?;
+        let (digest, size) = copy(source, &from, piece.size, step, write)?;
         expect(&Mcid::of(Kind::Raw, &piece.digest), &digest)?;
+        if size != piece.size {
+            let (listed, digest) = (piece.size, hex(&piece.digest));
+            let why = format!("it lists {listed} bytes with the digest {digest}, which {size} have");
+            return Err(MeshError::BadManifest(why));
+        }
     }
     expect(
         &Mcid::of(Kind::Raw, &blob.whole.digest),
