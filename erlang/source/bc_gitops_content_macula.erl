@@ -47,17 +47,17 @@ get(macula, #{mcid := Mcid, until := Until} = Asked) ->
 worker(Caller, Tag, Mcid) ->
     Monitor = monitor(process, Caller),
     Self = self(),
-    Fetcher = spawn_link(fun() -> Self ! {fetched, ask(Mcid)} end),
+    Fetcher = spawn_link(fun() -> Self ! {fetched, ask(?MODULE_NAME, Mcid)} end),
     receive
         {fetched, Answer} -> Caller ! {Tag, Answer};
         {'DOWN', Monitor, process, Caller, _} -> exit(Fetcher, kill)
     end.
 
-ask(Mcid) ->
-    try ?MODULE_NAME:mcid_from_string(Mcid) of
+ask(Macula, Mcid) ->
+    try Macula:mcid_from_string(Mcid) of
         {error, Reason} -> {error, Reason};
-        {ok, Id} -> ?MODULE_NAME:fetch(Id);
-        Id -> ?MODULE_NAME:fetch(Id)
+        {ok, Id} -> Macula:fetch(Id);
+        Id -> Macula:fetch(Id)
     catch
         Class:Reason -> {error, {Class, Reason}}
     end.

@@ -386,9 +386,16 @@ fn a_size_that_lies_is_found() {
     let digest = hex(blake3::hash(b"content").as_bytes());
     std::fs::write(dir.path().join(&digest), "content").unwrap();
     let listed = |size: u64| {
-        let text = files(&format!("{{\"path\": \"a\", \"size\": {size}, \"blake3\": \"{digest}\"}}"));
+        let text = files(&format!(
+            "{{\"path\": \"a\", \"size\": {size}, \"blake3\": \"{digest}\"}}"
+        ));
         let manifest = Manifest::parse(text.as_bytes()).unwrap();
-        lay_out(&manifest, dir.path(), &dir.path().join(size.to_string()), &mut |_| Ok(()))
+        lay_out(
+            &manifest,
+            dir.path(),
+            &dir.path().join(size.to_string()),
+            &mut |_| Ok(()),
+        )
     };
     assert!(listed(7).is_ok());
     assert!(matches!(listed(6), Err(MeshError::TooLarge { .. })));

@@ -70,7 +70,8 @@ fn assemble(blob: &Blob, pieces: &Path, to: &Path, step: &mut Step<'_>) -> Resul
         expect(&Mcid::of(Kind::Raw, &piece.digest), &digest)?;
         if size != piece.size {
             let (listed, digest) = (piece.size, hex(&piece.digest));
-            let why = format!("it lists {listed} bytes with the digest {digest}, which {size} have");
+            let why =
+                format!("it lists {listed} bytes with the digest {digest}, which {size} have");
             return Err(MeshError::BadManifest(why));
         }
     }
