@@ -330,7 +330,7 @@ broken_app_file(Config) ->
 other_sources_are_not_built_yet(_Config) ->
     [?assertMatch({error, {not_supported_yet, #{what := Type}}},
                   prepare(demo_s, #source_spec{type = Type, url = <<"https://example.org">>}))
-     || Type <- [hex, release]].
+     || Type <- [release]].
 
 local_sources_only_when_allowed(Config) ->
     commit(Config, bct_app:erlang_mk("demo_l", "1.0.0")),

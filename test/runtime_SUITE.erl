@@ -825,7 +825,7 @@ users_module_in_elixir(Config) ->
 
 %% Its table lives between the calls: the same process answers them all.
 use_users_module(Config, Module) ->
-    {ok, #{}} = bc_gitops_runtime:prepare(Module, bct_runtime:spec(rt_one, <<"1">>)),
+    {ok, #{}} = bc_gitops_runtime:prepare(Module, bct_runtime:spec(rt_one, <<"1">>), #{}),
     One = bct_runtime:spec_for(app(Config, rt_one, "1.0.0", #{}), #{}),
     Two = bct_runtime:spec_for(app(Config, rt_one, "2.0.0", #{}), #{}),
     {ok, #app_state{status = running}} = bc_gitops_runtime:deploy(Module, One),

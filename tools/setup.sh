@@ -37,6 +37,7 @@ command -v sshd       | openssh-server     | openssh
 command -v nginx      | nginx              | nginx
 command -v fcgiwrap   | fcgiwrap           | fcgiwrap
 command -v ps         | procps             | -
+has_hex_where_packed  | erlang-hex         | -
 END
 }
 
@@ -50,6 +51,8 @@ has_headers() {
 brew_prefix() { if command -v brew >/dev/null; then brew --prefix; else echo /nowhere; fi; }
 has_certificates() { [ -e /etc/ssl/certs/ca-certificates.crt ] || [ ! -d /etc/apt ]; }
 on_linux() { [ "$(uname -s)" != Linux ] || command -v "$1"; }
+# Elixir packages of Hex are built where Hex for Mix is; Debian has it from 13 on.
+has_hex_where_packed() { ! apt-cache show erlang-hex || (cd / && mix hex); }
 # An application of the installed OTP, or a folder of one: `ssl', `kernel/include'.
 has_otp() {
     otp=${otp:-$(erl -noshell -eval 'io:put_chars(code:lib_dir()), halt().')}

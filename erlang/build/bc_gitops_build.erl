@@ -61,7 +61,7 @@ fetch(#{name := Name, source := Source, known := Known, dir := Dir, options := O
         {ok, Fetched} ->
             %% A committed output directory is not output of this build.
             ok = bc_gitops_tree:remove(filename:join(Dir, "_build")),
-            {ok, maps:merge(Job, maps:with([revision, tool, lock, verified], Fetched))};
+            {ok, maps:merge(Job, maps:with([revision, tool, lock, deps, verified], Fetched))};
         {error, _} = Error ->
             Error
     end.
@@ -137,14 +137,16 @@ build(Job) ->
 
 compile(#{tool := Tool, name := Name, dir := Dir, scratch := Scratch} = Job) ->
     Caches = filename:join(unicode:characters_to_list(Scratch), "cache"),
-    Context = #{app => Name, dir => Dir, caches => Caches},
-    case bc_gitops_sandbox:choose() of
-        {ok, Sandbox} ->
+    Context = (maps:with([deps], Job))#{app => Name, dir => Dir, caches => Caches},
+    Environment = bc_gitops_build_command:environment(Scratch) ++ Tool:environment(Context),
+    case {bc_gitops_sandbox:choose(), bc_gitops_build_tool:ready(Tool, Context, Environment)} of
+        {{ok, Sandbox}, ok} ->
             write(Job, "== ~ts~n", [bc_gitops_sandbox:describe(Sandbox)]),
-            Environment = bc_gitops_build_command:environment(Scratch) ++ Tool:environment(Context),
             Phased = Job#{context => Context, env => Environment, sandbox => Sandbox},
             run_phases([deps, build], Tool:steps(Context), Phased);
-        {error, _} = Error ->
+        {{error, _} = Error, _} ->
+            Error;
+        {_, {error, _} = Error} ->
             Error
     end.
 
@@ -210,7 +212,7 @@ store(#{name := Name, key := Key, libs := Libs, tool := Tool, out := Out} = Job)
         path => Path, libs => Libs, needs => maps:get(needs, Job),
         source => bc_gitops_store:source_id(maps:get(source, Job))
     },
-    Whole = maps:merge(Build, maps:with([verified], Job)),
+    Whole = maps:merge(Build, maps:with([lock, verified], Job)),
     bc_gitops_store:publish(maps:get(workspace, Job), Out, Key, Whole).
 
 left(#{until := Until}) ->

@@ -14,6 +14,7 @@
     workspace := file:filename_all(),
     env := [{string(), file:filename_all()}],
     sandbox := bc_gitops_sandbox:sandbox(),
+    context := bc_gitops_build_tool:context(),
     until := integer(),          % monotonic time in ms
     log := bc_gitops_build_log:log(),
     _ => _
@@ -43,15 +44,22 @@ run(#{phase := Phase, program := Program, args := Args}, #{log := Log, until := 
     end.
 
 %% A program that ends badly fails each time; a dependency that does not come may come next time.
-failure(Kind, Details, Phase, #{name := Name, tool := Tool, log := Log}) ->
-    Class = case {Kind, Phase} of
-        {K, deps} when K =:= exit_status; K =:= signal -> deps_failed;
-        {K, build} when K =:= exit_status; K =:= signal -> build_failed;
-        _ -> Kind
+failure(Kind, Details, Phase, #{name := Name, tool := Tool, log := Log} = Place) ->
+    Output = bc_gitops_build_log:tail(Log, ?TAIL_LINES),
+    Said = bc_gitops_words:text("~ts: ~ts", [phase(Phase), bc_gitops_command:format_error({Kind, Details})]),
+    {Class, Message} = case {lists:member(Kind, [exit_status, signal]), Phase} of
+        {true, deps} -> {deps_failed, Said};
+        {true, build} -> meaning(Place, Output, {build_failed, Said});
+        {false, _} -> {Kind, Said}
     end,
-    Message = bc_gitops_words:text("~ts: ~ts", [phase(Phase), bc_gitops_command:format_error({Kind, Details})]),
     {Class, Details#{app => Name, tool => Tool:name(), phase => Phase, message => Message,
-                     output => bc_gitops_build_log:tail(Log, ?TAIL_LINES)}}.
+                     output => Output}}.
+
+meaning(#{tool := Tool, context := Context}, Output, Otherwise) ->
+    case bc_gitops_build_tool:failure(Tool, Context, Output) of
+        unknown -> Otherwise;
+        Known -> Known
+    end.
 
 phase(deps) -> "its dependencies could not be brought";
 phase(build) -> "its build failed".

@@ -32,6 +32,8 @@ environment(#{caches := Caches}) ->
     [{"REBAR_CACHE_DIR", filename:join(Caches, "rebar3")}].
 
 -spec steps(bc_gitops_build_tool:context()) -> [bc_gitops_build_tool:step()].
+steps(#{deps := here}) ->
+    [#{phase => build, program => "make", args => ["app"]}];
 steps(#{dir := Dir}) ->
     Deps = [#{phase => deps, program => "make", args => ["deps"]} || has_dependencies(Dir)],
     Deps ++ [#{phase => build, program => "make", args => ["app"]}].

@@ -4,6 +4,7 @@
 -behaviour(bc_gitops_build_tool).
 
 -export([name/0, detect/1, programs/0, version/0, environment/1, steps/1, output/1, members/1]).
+-export([failure/2]).
 
 -define(NEEDS_SOMETHING, "\\{\\s*(deps|(project_)?plugins)\\s*,\\s*\\[\\s*[^\\s\\]]").
 
@@ -26,10 +27,13 @@ programs() -> [{"rebar3", "rebar3"}, {"escript", "erlang-nox"}].
 version() -> {"rebar3", ["version"]}.
 
 -spec environment(bc_gitops_build_tool:context()) -> [{string(), string()}].
-environment(#{caches := Caches}) ->
-    [{"REBAR_CACHE_DIR", filename:join(Caches, "rebar3")}, {"REBAR_COLOR", "none"}].
+environment(#{caches := Caches} = Context) ->
+    [{"REBAR_CACHE_DIR", filename:join(Caches, "rebar3")}, {"REBAR_COLOR", "none"}
+     | [{"REBAR_OFFLINE", "1"} || #{deps := here} <- [Context]]].
 
 -spec steps(bc_gitops_build_tool:context()) -> [bc_gitops_build_tool:step()].
+steps(#{deps := here}) ->
+    [#{phase => build, program => "rebar3", args => ["compile"]}];
 steps(#{dir := Dir}) ->
     Deps = [#{phase => deps, program => "rebar3", args => ["get-deps"]} || has_dependencies(Dir)],
     Deps ++ [#{phase => build, program => "rebar3", args => ["compile"]}].
@@ -60,6 +64,25 @@ output(#{dir := Dir}) ->
 members(#{dir := Dir}) ->
     [filename:dirname(filename:dirname(File))
      || File <- filelib:wildcard("{apps,lib}/*/src/*.app.src", Dir)].
+
+%% @doc A package may be built with a plugin, which is no package that it needs. rebar3 goes on without
+%% one until a hook calls it.
+-spec failure(bc_gitops_build_tool:context(), binary()) ->
+    {plugin_missing, binary()} | unknown.
+failure(#{deps := here, app := App}, Output) ->
+    Hook = "command '([^']+)' in namespace '([^']+)' not found",
+    case re:run(Output, Hook, [{capture, all_but_first, binary}]) of
+        {match, [Command, Plugin]} ->
+            Message = io_lib:format(
+                "~s, or a package that it needs, is built with a rebar3 plugin (its hook calls ~ts ~ts), and "
+                "plugins are not fetched for Hex packages; build it from its git repository (source type git)",
+                [App, Plugin, Command]),
+            {plugin_missing, unicode:characters_to_binary(Message)};
+        nomatch ->
+            unknown
+    end;
+failure(_Context, _Output) ->
+    unknown.
 
 any(Dir, Patterns) ->
     lists:any(fun(Pattern) -> filelib:wildcard(Pattern, Dir) =/= [] end, Patterns).

@@ -2,7 +2,7 @@
 %%% and one line in {@link all/0}.
 -module(bc_gitops_build_tool).
 
--export([all/0, detect/1, module/1, missing/1]).
+-export([all/0, detect/1, module/1, missing/1, ready/3, failure/3]).
 
 -export_type([tool/0, context/0, step/0]).
 
@@ -10,7 +10,8 @@
 -type context() :: #{
     app := atom(),
     dir := file:filename(),      % the work tree
-    caches := file:filename()    % of this build alone: what one build wrote no other trusts
+    caches := file:filename(),   % of this build alone: what one build wrote no other trusts
+    deps => here                 % nothing is to be fetched: what the source needs came with it
 }.
 %% A failing `deps' step may pass another time (a registry does not answer); a failing `build' step
 %% fails each time.
@@ -29,6 +30,12 @@
 -callback output(context()) -> [file:filename()].
 %% The directories of the project's own applications in the work tree, where it has several.
 -callback members(context()) -> [file:filename()].
+%% What a build of this kind needs besides the programs.
+-callback ready(context(), Environment :: [{string(), file:filename_all()}]) ->
+    ok | {error, {atom(), map()}}.
+%% What a failing build step means, where its last lines say more than that it failed.
+-callback failure(context(), Output :: binary()) -> {Kind :: atom(), Message :: binary()} | unknown.
+-optional_callbacks([ready/2, failure/2]).
 
 %% @doc In the order in which they are asked.
 -spec all() -> [module()].
@@ -47,6 +54,23 @@ detect(Dir) ->
 -spec module(tool()) -> module().
 module(Tool) ->
     hd([Module || Module <- all(), Module:name() =:= Tool]).
+
+%% @doc Whether a build can begin.
+-spec ready(module(), context(), [{string(), file:filename_all()}]) -> ok | {error, {atom(), map()}}.
+ready(Module, Context, Environment) ->
+    optional(Module, ready, [Context, Environment], ok).
+
+%% @doc What a failing build step means.
+-spec failure(module(), context(), binary()) -> {atom(), binary()} | unknown.
+failure(Module, Context, Output) ->
+    optional(Module, failure, [Context, Output], unknown).
+
+optional(Module, Function, Args, Default) ->
+    _ = code:ensure_loaded(Module),
+    case erlang:function_exported(Module, Function, length(Args)) of
+        true -> apply(Module, Function, Args);
+        false -> Default
+    end.
 
 %% @doc The first program that a tool needs and the path has not.
 -spec missing(module()) -> none | {error, {tool_missing, map()}}.

@@ -31,6 +31,7 @@
     source => binary(),           % what it was built from: source_id/1
     files => binary(),            % SHA-256 of the list of its files; none: format 1
     size => non_neg_integer(),    % bytes of its files
+    lock => bc_gitops_source:lock(),
     atom() => term()
 }.
 

@@ -21,7 +21,8 @@
     version => binary(),        % what the `.app' file must say
     timeout => pos_integer(),   % milliseconds for fetching and building, not for waiting in line
     commit => binary(),         % what the source's ref means, as somebody found out already
-    allow_local => boolean()    % sources on the local disk, instead of what is configured
+    allow_local => boolean(),   % sources on the local disk, instead of what is configured
+    lock => bc_gitops_source:lock()    % the packages that were chosen for the same source before
 }.
 
 %% Removing what a killed build left takes as long as its runner may take.
@@ -33,7 +34,10 @@
 prepare(Name, #source_spec{} = Source, Options) ->
     Timeout = maps:get(timeout, Options, bc_gitops_build_config:build_timeout()),
     case check_name(Name) of
-        ok -> bc_gitops_build_error:explained(resolve(Name, Source, Options#{timeout => Timeout}));
+        ok ->
+            Cache = filename:join(bc_gitops_workspace_server:root(), <<"packages">>),
+            All = Options#{timeout => Timeout, app => Name, cache => Cache},
+            bc_gitops_build_error:explained(resolve(Name, Source, All));
         {error, _} = Error -> Error
     end.
 
@@ -197,10 +201,21 @@ check_name(Name) ->
     {error, {bad_name, #{name => Name, message => <<"an application's name is an atom">>}}}.
 
 resolve(Name, Source, Options) ->
-    case bc_gitops_source:resolve(Source, Options) of
+    Known = maps:merge(lock_of_build(Name, Source, Options), Options),
+    case bc_gitops_source:resolve(Source, Known) of
         {error, _} = Error -> Error;
-        Known -> find_or_build(Name, Source, Known, Options)
+        Resolved -> find_or_build(Name, Source, Resolved, Known)
     end.
+
+%% What a build of this version was locked to is in the store: going back to it takes no registry.
+lock_of_build(Name, #source_spec{type = hex} = Source, #{version := Version}) ->
+    Builds = bc_gitops_store:built_from(bc_gitops_workspace_server:root(), Name, Source),
+    case [Lock || #{version := V, lock := Lock} <- Builds, V =:= Version] of
+        [Lock | _] -> #{lock => Lock};
+        [] -> #{}
+    end;
+lock_of_build(_Name, _Source, _Options) ->
+    #{}.
 
 find_or_build(Name, Source, Known, Options) ->
     case stored(Name, Known, Options) of

@@ -5,7 +5,7 @@
 -include("bc_gitops.hrl").
 
 -export([start/1, stop/1, is_result/2]).
--export([prepare/2, switch/4, remove/2, works_side_by_side/1]).
+-export([prepare/3, switch/4, remove/2, works_side_by_side/1]).
 
 -export_type([worker/0, outcome/0]).
 
@@ -63,9 +63,9 @@ works_side_by_side(Module) ->
     erlang:function_exported(Module, prepare, 1).
 
 %% @doc Fetches and builds; nothing that runs is touched.
--spec prepare(module(), #app_spec{}) -> {ok, map()} | {error, term()}.
-prepare(Module, Spec) ->
-    bc_gitops_runtime:prepare(Module, Spec).
+-spec prepare(module(), #app_spec{}, bc_gitops_runtime:options()) -> {ok, map()} | {error, term()}.
+prepare(Module, Spec, Options) ->
+    bc_gitops_runtime:prepare(Module, Spec, Options).
 
 %% @doc Makes Target run. Old is what runs now.
 -spec switch(deploy | upgrade | reconfigure | restore, module(), bc_gitops_state:revision(),

@@ -18,7 +18,9 @@
     %% what the spec says
     bad_url, bad_ref, bad_path, bad_name, bad_mcid, not_supported_yet, version_mismatch, protected_application,
     host_application,
+    version_retired, no_resolution, checksum_changed,
     %% what the source holds
+    plugin_missing, build_tool_unknown, build_tools_differ,
     bad_manifest, build_failed, unknown_project, app_not_built, invalid_app_file, bad_app_file, invalid_beam,
     modules_missing, beam_misnamed, too_many_modules, too_many_atoms, too_many_files, too_large,
     too_deep, special_file, link_outside, output_limit, process_limit, memory_limit, disk_limit,

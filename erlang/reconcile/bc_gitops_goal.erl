@@ -7,7 +7,7 @@
 -include("bc_gitops.hrl").
 
 -export([apply/3, remove/2, blocked/3, none/2, restore/2]).
--export([same/2, action/2, target/2, revision_id/1, depends_on/1]).
+-export([same/2, action/2, target/2, lock/2, revision_id/1, depends_on/1]).
 -export([quarantine_id/1, is_quarantined/2, learn/2, satisfied_by/2]).
 
 -export_type([goal/0, step/0]).
@@ -128,8 +128,20 @@ satisfied_by(_Goal, _Running) -> false.
 target(#{spec := Spec, source_fp := SourceFp, env_fp := EnvFp}, Prepared) ->
     #{
         version => Spec#app_spec.version, spec => Spec, source_fp => SourceFp, env_fp => EnvFp,
-        key => maps:get(key, Prepared, undefined), revision => maps:get(revision, Prepared, undefined)
+        key => maps:get(key, Prepared, undefined), revision => maps:get(revision, Prepared, undefined),
+        lock => maps:get(lock, Prepared, undefined)
     }.
+
+%% @doc The packages that were chosen for the same version and source before: the same commit builds
+%% the same code, whatever was published since.
+-spec lock(goal(), [bc_gitops_state:revision() | undefined]) -> #{lock => bc_gitops_source:lock()}.
+lock(#{spec := #app_spec{version = Version}, source_fp := SourceFp}, Revisions) ->
+    Locks = [Lock || #{version := V, source_fp := Fp, lock := [_ | _] = Lock} <- Revisions,
+                     V =:= Version, Fp =:= SourceFp],
+    case Locks of
+        [Lock | _] -> #{lock => Lock};
+        [] -> #{}
+    end.
 
 %% @doc What tells a revision's spec from another, as in `quarantine_id/1'.
 -spec revision_id(bc_gitops_state:revision()) -> term().

@@ -308,7 +308,7 @@ attempt(#data{goal = Goal, attempts = Attempts} = Data0) ->
         remove ->
             announce(Data#data{action = remove, target = undefined, prepared = #{}}, fun ready/1);
         reconfigure ->
-            Kept = maps:with([key, revision], running(Data)),
+            Kept = maps:with([key, revision, lock], running(Data)),
             Target = bc_gitops_goal:target(Goal, Kept),
             announce(Data#data{action = reconfigure, target = Target, prepared = Kept}, fun ready/1);
         _ ->
@@ -320,8 +320,10 @@ announce(#data{action = Action} = Data, Next) ->
     log(info, "~ts: ~ts (~ts)", [Action, reasons(Data)], Data),
     Next(Data).
 
-prepare(#data{goal = #{spec := Spec}, config = #{runtime_module := Module}} = Data) ->
-    Worker = bc_gitops_app_work:start(fun() -> bc_gitops_app_work:prepare(Module, Spec) end),
+prepare(#data{goal = #{spec := Spec} = Goal, config = #{runtime_module := Module}, store = Store} = Data) ->
+    #{current := Current, confirmed := Confirmed, previous := Previous} = Store,
+    Known = bc_gitops_goal:lock(Goal, [Current, Confirmed, Previous]),
+    Worker = bc_gitops_app_work:start(fun() -> bc_gitops_app_work:prepare(Module, Spec, Known) end),
     enter(preparing, Data#data{worker = Worker}, [{state_timeout, prepare_deadline(Data), deadline}]).
 
 %% Waits for what must come first; goes on when nothing has to.

@@ -20,7 +20,8 @@
     source_fp := binary(),
     env_fp := binary(),
     key := binary() | undefined,            % of the build in the store
-    revision := binary() | undefined        % commit of its source
+    revision := binary() | undefined,       % commit of its source, or what else names its content
+    lock => bc_gitops_source:lock() | undefined
 }.
 %% Written before an app is touched, taken away afterwards. One that is still there at boot means that
 %% the VM went away in the midst of it.

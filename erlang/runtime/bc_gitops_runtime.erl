@@ -7,12 +7,15 @@
 
 -include("bc_gitops.hrl").
 
--export([prepare/2, deploy/2, upgrade/3, remove/2, reconfigure/2, restore/3, current/1]).
+-export([prepare/3, deploy/2, upgrade/3, remove/2, reconfigure/2, restore/3, current/1]).
 -export([child_specs/0]).
 
--export_type([prepared/0]).
+-export_type([prepared/0, options/0]).
 
--type prepared() :: #{revision => binary(), key => binary(), version => binary()}.
+%% `lock' is handed back when the same spec is prepared again.
+-type prepared() :: #{revision => binary(), key => binary(), version => binary(),
+                      lock => bc_gitops_source:lock()}.
+-type options() :: #{lock => bc_gitops_source:lock()}.
 -type failure() :: {error, Reason :: term()}.
 
 -callback deploy(#app_spec{}) -> {ok, #app_state{}} | {error, term()}.
@@ -23,9 +26,11 @@
 -callback get_current_state() -> {ok, #{atom() => #app_state{}}} | {error, term()}.
 %% Fetches and builds; may take long and be killed; must change nothing that runs.
 -callback prepare(#app_spec{}) -> {ok, prepared()} | {error, term()}.
+%% The same with what is known of this spec from before; called instead where it is there.
+-callback prepare(#app_spec{}, options()) -> {ok, prepared()} | {error, term()}.
 %% Adopts what runs with exactly this build, else starts it without the network.
 -callback restore(#app_spec{}, Key :: binary()) -> {ok, #app_state{}} | {error, term()}.
--optional_callbacks([get_current_state/0, prepare/1, restore/2]).
+-optional_callbacks([get_current_state/0, prepare/1, prepare/2, restore/2]).
 
 %% How long a user's module may take to say what runs; this is asked at each cycle.
 -define(CURRENT_TIMEOUT, 5000).
@@ -36,11 +41,12 @@ child_specs() ->
     [#{id => bc_gitops_runtime_sup, type => supervisor, shutdown => infinity,
        start => {bc_gitops_runtime_sup, start_link, []}}].
 
--spec prepare(module(), #app_spec{}) -> {ok, prepared()} | failure().
-prepare(Module, Spec) ->
-    case exports(Module, prepare, 1) of
-        true -> checked(Module, prepare, call_here(Module, prepare, [Spec]));
-        false -> {ok, #{}}
+-spec prepare(module(), #app_spec{}, options()) -> {ok, prepared()} | failure().
+prepare(Module, Spec, Options) ->
+    case {exports(Module, prepare, 1), exports(Module, prepare, 2)} of
+        {true, true} -> checked(Module, prepare, call_here(Module, prepare, [Spec, Options]));
+        {true, false} -> checked(Module, prepare, call_here(Module, prepare, [Spec]));
+        {false, _} -> {ok, #{}}
     end.
 
 -spec deploy(module(), #app_spec{}) -> {ok, #app_state{}} | failure().

@@ -3,19 +3,21 @@
 
 -include("bc_gitops.hrl").
 
--export([prepare/1, find/1, lookup/2]).
+-export([prepare/2, find/1, lookup/2]).
 
 -type failure() :: {error, {Kind :: atom(), Details :: term()}}.
 
 -define(HOST_KEY, <<"host">>).
 
 %% @doc Fetches and builds.
--spec prepare(#app_spec{}) -> {ok, bc_gitops_switch:build()} | failure().
-prepare(#app_spec{name = Name} = Spec) ->
+-spec prepare(#app_spec{}, bc_gitops_runtime:options()) -> {ok, bc_gitops_switch:build()} | failure().
+prepare(#app_spec{name = Name} = Spec, Known) ->
     case from_host(Spec) of
         {ok, _} = Build -> Build;
         {error, _} = Error -> Error;
-        not_found -> checked(Spec, bc_gitops_workspace:prepare(Name, source(Spec), options(Spec)))
+        not_found ->
+            Options = maps:merge(options(Spec), Known),
+            checked(Spec, bc_gitops_workspace:prepare(Name, source(Spec), Options))
     end.
 
 %% @doc What was prepared for exactly this spec, else fetched and built now. One that was damaged

@@ -10,7 +10,8 @@
 -include("bc_gitops.hrl").
 -include_lib("kernel/include/logger.hrl").
 
--export([deploy/1, remove/1, upgrade/2, reconfigure/1, get_current_state/0, prepare/1, restore/2]).
+-export([deploy/1, remove/1, upgrade/2, reconfigure/1, get_current_state/0, prepare/1, prepare/2,
+         restore/2]).
 
 -type failure() :: {error, {Kind :: atom(), Details :: term()}}.
 
@@ -20,13 +21,19 @@
 %% @doc Fetches and builds what the spec says. Stops and starts nothing.
 -spec prepare(#app_spec{}) -> {ok, bc_gitops_runtime:prepared()} | failure().
 prepare(#app_spec{} = Spec) ->
+    prepare(Spec, #{}).
+
+%% @doc The same with the lock of a former time.
+-spec prepare(#app_spec{}, bc_gitops_runtime:options()) ->
+    {ok, bc_gitops_runtime:prepared()} | failure().
+prepare(#app_spec{} = Spec, Options) ->
     case is_possible(Spec) of
-        ok -> summary(bc_gitops_runtime_builds:prepare(Spec));
+        ok -> summary(bc_gitops_runtime_builds:prepare(Spec, Options));
         {error, _} = Error -> Error
     end.
 
-summary({ok, #{revision := Revision, key := Key, version := Version}}) ->
-    {ok, #{revision => Revision, key => Key, version => Version}};
+summary({ok, Build}) ->
+    {ok, maps:with([revision, key, version, lock], Build)};
 summary({error, _} = Error) ->
     Error.
 

@@ -14,6 +14,9 @@
                    atom() => term()}].
 -type options() :: #{
     timeout := timeout(),                 % milliseconds
+    app => atom(),
+    version => binary(),                  % what the spec says
+    cache => binary(),                    % a directory for what is fetched, shared by all builds
     commit => binary(),                   % what a git ref means, as somebody found out already
     allow_local => boolean(),             % sources on the local disk, instead of what is configured
     lock => lock(),                       % what was chosen before for the same spec
@@ -28,6 +31,7 @@
 -type fetched() :: #{
     revision := binary(),
     tool => atom(),                       % the build tool, where the source says it
+    deps => here,                         % it came with all that it needs
     lock => lock(),
     verified => digest | macula_content,  % who vouches for content of the mesh
     atom() => term()
@@ -44,7 +48,7 @@
 %% @doc The modules of the source types.
 -spec all() -> [module()].
 all() ->
-    [bc_gitops_source_git, bc_gitops_source_mesh].
+    [bc_gitops_source_git, bc_gitops_source_hex, bc_gitops_source_mesh].
 
 %% @doc What a source means now.
 -spec resolve(#source_spec{}, options()) -> known() | failure().

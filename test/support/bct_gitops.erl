@@ -21,7 +21,8 @@ config(#{dir := Dir, repo := Repo}, More) ->
             repo_url => bct_repo:url(Repo), local_path => filename:join(Dir, "clone"),
             state_path => filename:join(Dir, "state"), workspace_path => filename:join(Dir, "workspace"),
             reconcile_interval => infinity, runtime_module => bct_recorder,
-            retry_min => 100000, retry_max => 100000
+            retry_min => 100000, retry_max => 100000,
+            hex_mirror => <<"http://127.0.0.1:1">> % no test asks hex.pm
         },
         More
     ).

@@ -6,17 +6,21 @@
 %%% signed by a stranger), bch_retired (1.0.0 is). acme has bch_secret, which needs bch_low of hexpm.
 -module(bct_hex).
 
--export([start/1, stop/1, config/1, key/0, key_variable/0, erlang/3, erlang/4, elixir/3]).
+-export([start/1, start/2, stop/1, config/1, key/0, erlang/3, erlang/4, elixir/3]).
 -export([publish/2, tamper/3, forge/2, tarballs/1]).
 
 -define(KEY, <<"key-of-acme-0123456789">>).
--define(KEY_VARIABLE, "BCT_HEX_ACME_KEY").
 
 %% @doc Serves below Dir.
-start(Dir) ->
+start(Dir) -> start(Dir, ?KEY).
+
+%% @doc The same with another key to acme.
+start(Dir, Key) ->
     Hexpm = bcg_hex_registry:start(#{dir => filename:join(Dir, "hexpm")}),
-    Acme = bcg_hex_registry:start(#{dir => filename:join(Dir, "acme"), name => <<"acme">>, auth => ?KEY}),
-    World = #{hexpm => Hexpm, acme => Acme},
+    Acme = bcg_hex_registry:start(#{dir => filename:join(Dir, "acme"), name => <<"acme">>, auth => Key}),
+    KeyFile = filename:join(Dir, "acme.key"),
+    ok = file:write_file(KeyFile, [Key, "\n"]),
+    World = #{hexpm => Hexpm, acme => Acme, key_file => KeyFile},
     Any = <<"~> 1.0">>,
     Each = fun(Make) -> [Make("1.0.0"), Make("1.1.0")] end,
     Packages = lists:append([
@@ -37,20 +41,18 @@ start(Dir) ->
     ok = publish(Acme, [erlang("bch_secret", "1.0.0", [{"bch_low", Low}])]),
     World.
 
-stop(World) ->
-    lists:foreach(fun bcg_hex_registry:stop/1, maps:values(World)).
+stop(#{hexpm := Hexpm, acme := Acme}) ->
+    lists:foreach(fun bcg_hex_registry:stop/1, [Hexpm, Acme]).
 
-%% @doc The configuration that makes bc_gitops use them. The key to acme is in a variable.
-config(#{hexpm := Hexpm, acme := Acme}) ->
+%% @doc The configuration that makes bc_gitops use them. The key to acme is in a file.
+config(#{hexpm := Hexpm, acme := Acme, key_file := KeyFile}) ->
     Repo = fun(Name, Registry) ->
         #{name => Name, url => bcg_hex_registry:url(Registry),
           public_key => bcg_hex_registry:public_key(Registry)}
     end,
-    #{hex_repos => [(Repo(acme, Acme))#{auth_key_env => ?KEY_VARIABLE}, Repo(hexpm, Hexpm)]}.
+    #{hex_repos => [(Repo(acme, Acme))#{auth_key_file => KeyFile}, Repo(hexpm, Hexpm)]}.
 
 key() -> ?KEY.
-
-key_variable() -> ?KEY_VARIABLE.
 
 publish(Registry, Packages) ->
     lists:foreach(fun(Package) -> ok = bcg_hex_registry:publish(Registry, Package) end, Packages).

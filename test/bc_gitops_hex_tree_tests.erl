@@ -1,0 +1,82 @@
+-module(bc_gitops_hex_tree_tests).
+-include_lib("eunit/include/eunit.hrl").
+
+what_builds_is_said_by_the_metadata_test_() ->
+    Cases = [
+        {rebar3, [[rebar3], [rebar3], [rebar]]},
+        {rebar3, [[make, rebar3], [mix, rebar3]]},
+        {rebar3, [[rebar3], [make]]},
+        {mix, [[mix]]},
+        {mix, [[rebar3], [mix]]},
+        {mix, [[mix], [rebar3], [make]]},
+        {erlang_mk, [[make], [make]]}
+    ],
+    [?_assertEqual({Tools, {ok, Tool}}, {Tools, arrange(Tools, plain)}) || {Tool, Tools} <- Cases].
+
+an_unknown_tool_is_named_test() ->
+    {error, {build_tool_unknown, #{package := <<"p1">>, message := Message}}} = arrange([[scons]], plain),
+    ?assertNotEqual(nomatch, string:find(Message, "scons")),
+    ?assertMatch({error, {build_tool_unknown, _}}, arrange([[rebar3], []], plain)).
+
+a_makefile_with_c_is_nothing_for_rebar3_test() ->
+    ?assertMatch({error, {build_tools_differ, #{package := <<"p2">>}}}, arrange([[rebar3], [make]], native)).
+
+rebar3_finds_applications_in_checkouts_test() ->
+    in_tree([[rebar3], [rebar3]], plain, fun({ok, rebar3}, Dir) ->
+        ?assertEqual(["app1", "app2"], lists:sort(filelib:wildcard("*", join(Dir, "_checkouts")))),
+        ?assertEqual({ok, [{deps, [app1]}]}, file:consult(join(Dir, "rebar.config"))),
+        ?assertEqual([], filelib:wildcard("packages/*", Dir))
+    end).
+
+make_builds_the_package_itself_test() ->
+    in_tree([[make], [make]], native, fun({ok, erlang_mk}, Dir) ->
+        ?assert(filelib:is_regular(join(Dir, "src/p1.app.src"))),
+        ?assertEqual(["app2"], filelib:wildcard("*", join(Dir, "deps")))
+    end).
+
+%% What registries say ends in files that Elixir evaluates.
+mix_reads_marks_and_a_lock_test() ->
+    in_tree([[mix], [rebar3, mix]], plain, fun({ok, mix}, Dir) ->
+        {ok, Mark} = file:read_file(join(Dir, "deps/app2/.hex")),
+        ?assertMatch({{hex, 2, 0}, #{name := <<"p2">>, version := <<"1.2.3">>, managers := [rebar3]}},
+                     binary_to_term(Mark)),
+        {ok, Lock} = file:read_file(join(Dir, "mix.lock")),
+        Expected = <<"  \"app1\": {:hex, :p1, \"1.2.3\", \"bb\", [:mix], [{:app2, \"\\\"\\#{exit(1)}\\\\\", "
+                     "[hex: :p2, repo: \"acme\", optional: false]}], \"acme\", \"aa\"}">>,
+        ?assertNotEqual(nomatch, binary:match(Lock, Expected)),
+        {ok, Project} = file:read_file(join(Dir, "mix.exs")),
+        ?assertNotEqual(nomatch, binary:match(Project, <<"{:app1, \"== 1.2.3\", hex: \"p1\", repo: \"acme\"}">>))
+    end).
+
+arrange(Tools, Kind) ->
+    in_tree(Tools, Kind, fun(Result, _Dir) -> Result end).
+
+%% Packages p1, p2, … with these build tools; p1 needs all others.
+in_tree(Tools, Kind, Fun) ->
+    bct_dir:with("hextree", fun(Root) ->
+        Dir = filename:join(Root, "tree"),
+        Numbered = lists:zip(lists:seq(1, length(Tools)), Tools),
+        Packages = [package(Dir, N, Each, Kind) || {N, Each} <- Numbered],
+        Fun(bc_gitops_hex_tree:arrange(<<"p1">>, with_needs(Packages), Dir), unicode:characters_to_list(Dir))
+    end).
+
+package(Dir, N, Tools, Kind) ->
+    Number = integer_to_binary(N),
+    Path = filename:join([Dir, <<"packages">>, <<"p", Number/binary>>]),
+    Source = <<"src/p", Number/binary, ".app.src">>,
+    Native = [<<"c_src/p.c">> || Kind =:= native],
+    [begin
+        ok = filelib:ensure_dir(filename:join(Path, File)),
+        ok = file:write_file(filename:join(Path, File), <<>>)
+     end || File <- [Source | Native]],
+    #{name => <<"p", Number/binary>>, app => <<"app", Number/binary>>, version => <<"1.2.3">>,
+      repo => <<"acme">>, sha256 => <<"aa">>, inner_sha256 => <<"bb">>, path => Path,
+      build_tools => [atom_to_binary(Tool) || Tool <- Tools]}.
+
+with_needs([First | Others]) ->
+    Range = <<"\"#{exit(1)}\\">>,
+    Needs = [#{name => Name, app => App, requirement => Range, optional => false}
+             || #{name := Name, app := App} <- Others],
+    [First#{requirements => Needs} | Others].
+
+join(Dir, Path) -> filename:join(Dir, Path).
