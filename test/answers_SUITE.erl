@@ -113,7 +113,7 @@ no_password_of_the_repository_is_shown(Config) ->
         Read = [Error, bc_gitops:format_error(element(2, Error)), bc_gitops:status(), bc_gitops:plan(),
                 bc_gitops:get_app_status(a), bc_gitops:get_current_state(), bc_gitops:get_desired_state()],
         Self ! {read, Read},
-        Self ! {seen, [seen(Pid) || Pid <- tree(bc_gitops_sup)]},
+        Self ! {seen, [bct_canary:seen(Pid) || Pid <- bct_canary:tree(bc_gitops_sup)]},
         exit(whereis(bc_gitops_reconciler), kill),
         ok = bct_gitops:wait_for(fun() -> is_pid(whereis(bc_gitops_reconciler)) end),
         {error, _} = bc_gitops:reconcile()
@@ -131,32 +131,9 @@ no_password_of_the_repository_is_shown(Config) ->
         [{Table, ets:tab2list(Table)} || Table <- ets:all(), ets:info(Table, protection) =/= private] ++
         [{File, Content} || {File, Content} <- contents(Dir)],
     Forms = bct_canary:forms(?CANARY),
-    ?assertNotEqual([], bct_canary:found(text([{state, Url}]), Forms)),
+    ?assertNotEqual([], bct_canary:found(bct_canary:text([{state, Url}]), Forms)),
     ?assertMatch([{_, _}, {_, _}], [Place || {Kind, _} = Place <- Places, Kind =:= read orelse Kind =:= seen]),
-    ?assertEqual([], [{Place, Form} || {Place, Term} <- Places, Form <- bct_canary:found(text(Term), Forms)]).
-
-%% What is held in a fun shows neither in a shell nor in a log.
-text(Binary) when is_binary(Binary) -> Binary;
-text(Term) -> unicode:characters_to_binary(io_lib:format("~0tp", [Term])).
-
-seen(Pid) ->
-    {Pid, process_info(Pid, [messages, dictionary, registered_name]), state(fun sys:get_state/1, Pid),
-     state(fun sys:get_status/1, Pid)}.
-
-%% Not every process of the tree speaks sys.
-state(Ask, Pid) ->
-    try Ask(Pid) catch exit:{Reason, _} -> Reason end.
-
-tree(Supervisor) ->
-    [whereis(Supervisor) | lists:flatmap(
-        fun({_, Pid, supervisor, _}) when is_pid(Pid) -> [Pid | under(Pid)];
-           ({_, Pid, worker, _}) when is_pid(Pid) -> [Pid];
-           (_) -> []
-        end,
-        supervisor:which_children(Supervisor))].
-
-under(Pid) ->
-    [Child || {_, Child, _, _} <- supervisor:which_children(Pid), is_pid(Child)].
+    ?assertEqual([], [{Place, Form} || {Place, Term} <- Places, Form <- bct_canary:found(bct_canary:text(Term), Forms)]).
 
 events() ->
     [

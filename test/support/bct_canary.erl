@@ -1,6 +1,6 @@
 %%% @doc Looks for a secret where none may be: terms, processes, tables, files, the process list.
 -module(bct_canary).
--export([forms/1, sweep/2, found/2]).
+-export([forms/1, sweep/2, found/2, text/1, seen/1, tree/1]).
 
 %% @doc A secret as it may appear: raw, percent-encoded, base64 at each offset, hexadecimal, reversed.
 forms(Secret) ->
@@ -52,3 +52,28 @@ readable(Table, Prefix) ->
 
 files(Path) ->
     filelib:fold_files(Path, ".*", true, fun(File, Files) -> [File | Files] end, []).
+
+%% @doc What is held in a fun shows neither in a shell nor in a log.
+text(Binary) when is_binary(Binary) -> Binary;
+text(Term) -> unicode:characters_to_binary(io_lib:format("~0tp", [Term])).
+
+%% @doc What a process shows of itself.
+seen(Pid) ->
+    {Pid, process_info(Pid, [messages, dictionary, registered_name]), state(fun sys:get_state/1, Pid),
+     state(fun sys:get_status/1, Pid)}.
+
+%% Not every process of the tree speaks sys.
+state(Ask, Pid) ->
+    try Ask(Pid) catch exit:{Reason, _} -> Reason end.
+
+%% @doc The processes below a supervisor.
+tree(Supervisor) ->
+    [whereis(Supervisor) | lists:flatmap(
+        fun({_, Pid, supervisor, _}) when is_pid(Pid) -> [Pid | under(Pid)];
+           ({_, Pid, worker, _}) when is_pid(Pid) -> [Pid];
+           (_) -> []
+        end,
+        supervisor:which_children(Supervisor))].
+
+under(Pid) ->
+    [Child || {_, Child, _, _} <- supervisor:which_children(Pid), is_pid(Child)].

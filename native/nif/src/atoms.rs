@@ -269,6 +269,7 @@ rustler::atoms! {
     duplicate_name,
     unknown_key,
     unused_field,
+    secret,
     bad_argument,
     commit_missing,
     apps_dir_missing,

@@ -93,5 +93,6 @@ fn kind(kind: Kind) -> Atom {
         Kind::DuplicateName => atoms::duplicate_name(),
         Kind::UnknownKey => atoms::unknown_key(),
         Kind::UnusedField => atoms::unused_field(),
+        Kind::Secret => atoms::secret(),
     }
 }

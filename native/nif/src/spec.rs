@@ -7,8 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bc_gitops_core::git::vault;
 use bc_gitops_core::snapshot::{App, Options, Snapshot};
-use bc_gitops_core::spec::{self, Atoms, Checked, Value, etf};
+use bc_gitops_core::spec::{self, AppSpec, Atoms, Checked, Value, etf};
 use rustler::{
     Atom, Binary, Encoder, Env, Error, NifResult, OwnedEnv, Resource, ResourceArc, Term,
 };
@@ -103,6 +104,8 @@ fn snapshot_open<'a>(
     );
     Ok(opened.map_err(Failure::from).map(|snapshot| {
         make_atoms(env, snapshot.new_atoms());
+        let logins = snapshot.logins();
+        vault::follow(logins.map(|(url, login)| (url.to_owned(), login.clone())));
         ResourceArc::new(SnapshotResource(snapshot))
     }))
 }
@@ -179,6 +182,9 @@ fn spec_dir<'a>(env: Env<'a>, path: Binary<'a>, room: usize) -> NifResult<Term<'
         return Ok((atoms::error(), (atoms::invalid_specs(), errors)).encode(env));
     }
     make_atoms(env, snapshot.new_atoms());
+    for (url, login) in snapshot.logins() {
+        vault::hand(url, login.clone());
+    }
     let records = records(env, &snapshot)?;
     snapshot.release();
     Ok((atoms::ok(), records).encode(env))
@@ -191,6 +197,7 @@ fn spec_file<'a>(env: Env<'a>, path: Binary<'a>, room: usize) -> Term<'a> {
     match checked.spec {
         Some(spec) => {
             make_atoms(env, &checked.new_atoms);
+            remember(&spec);
             (atoms::ok(), record(env, &spec)).encode(env)
         }
         None => {
@@ -222,6 +229,7 @@ fn spec_map<'a>(env: Env<'a>, map: Term<'a>, room: usize) -> NifResult<Term<'a>>
         };
     };
     make_atoms(env, &new_atoms);
+    remember(&spec);
     // Terms without a text (pids, funs) pass through untouched when the environment is a map already.
     let given = map
         .map_get(atoms::env())
@@ -247,6 +255,13 @@ fn as_path<'a>(path: &'a Binary<'_>) -> &'a Path {
 
 fn capped(room: usize) -> usize {
     room.min(ATOMS_PER_VM.saturating_sub(ATOMS_MADE.load(Ordering::Relaxed)))
+}
+
+/// What Erlang does not get: the login of a source.
+fn remember(spec: &AppSpec) {
+    if let Some((url, login)) = spec.source.login() {
+        vault::hand(url, login.clone());
+    }
 }
 
 /// Makes atoms that passed the quotas.

@@ -19,6 +19,7 @@ pub mod options;
 pub mod request;
 pub mod tree;
 pub mod url;
+pub mod vault;
 
 #[doc(hidden)]
 pub mod known_hosts;

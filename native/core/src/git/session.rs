@@ -2,6 +2,7 @@
 //! thing that can go wrong.
 
 use std::cell::{Cell, RefCell};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use git2::cert::{Cert, CertHostkey};
@@ -135,11 +136,30 @@ impl<'a> Session<'a> {
         run: impl FnOnce(&mut RemoteConnection<'_, '_, '_>) -> Result<T>,
     ) -> Result<T> {
         self.control.check()?;
+        self.check_local()?;
         let connected =
             remote.connect_auth(Direction::Fetch, Some(self.callbacks()), Some(self.proxy()));
         let mut connection = connected.map_err(|error| self.failure(&error))?;
         self.control.check()?;
         run(&mut connection)
+    }
+
+    /// Of a path that is gone libgit2 says that its protocol is unknown.
+    fn check_local(&self) -> Result<()> {
+        let written = self.url.clean.strip_prefix("file://");
+        let path = written.unwrap_or(&self.url.clean);
+        let is_coded = written.is_some_and(|path| path.contains('%'));
+        let looks_like_one = ["HEAD", ".git"]
+            .iter()
+            .any(|part| Path::new(path).join(part).exists());
+        let with_ending = || Path::new(&format!("{path}.git")).exists();
+        if !self.url.is_local() || is_coded || looks_like_one || with_ending() {
+            return Ok(());
+        }
+        let message = format!("the path does not exist or is no git repository: {path}");
+        Err(GitError::new(Kind::NotFound, message)
+            .with(Fact::Path, path)
+            .about(&self.url.clean))
     }
 
     /// The refs of a connected remote.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::error::{GitError, Kind, Result};
+use super::vault::{self, Login};
 
 const MAX_URL: usize = 4096;
 
@@ -57,8 +58,14 @@ pub struct GitUrl {
 }
 
 impl GitUrl {
-    /// Checks a url against the grammar and the policy.
+    /// Checks a url against the grammar and the policy. A login that was taken out of it comes back.
     pub fn parse(text: &str, policy: Policy) -> Result<Self> {
+        let mut url = Self::as_written(text, policy)?;
+        vault::complete(&mut url);
+        Ok(url)
+    }
+
+    pub(crate) fn as_written(text: &str, policy: Policy) -> Result<Self> {
         let refuse = |why: &str| {
             GitError::new(Kind::BadUrl, format!("{}: {why}", redact(text))).about(&redact(text))
         };
@@ -89,6 +96,32 @@ impl GitUrl {
         Ok(url)
     }
 
+    /// A url as it may be kept and shown, and the login that stood in it. Over ssh the user name is part
+    /// of the address and stays, and a password is of no use.
+    pub fn without_login(text: &str) -> Option<(String, Login)> {
+        let anything = Policy {
+            allow_http: true,
+            allow_local: true,
+        };
+        let url = text
+            .contains('@')
+            .then(|| Self::as_written(text, anything).ok())??;
+        let clean = match (url.scheme, &url.user, &url.password) {
+            (_, None, None) | (Scheme::Ssh | Scheme::Local, _, None) => return None,
+            (Scheme::Ssh, _, Some(_)) => {
+                let user = text.strip_prefix("ssh://")?.split(':').next()?;
+                let host = url.clean.strip_prefix("ssh://")?;
+                format!("ssh://{user}@{host}")
+            }
+            _ => url.clean,
+        };
+        let login = Login {
+            user: url.user,
+            password: url.password,
+        };
+        Some((clean, login))
+    }
+
     fn check(&self, policy: Policy) -> std::result::Result<(), &'static str> {
         match self.scheme {
             Scheme::Local if !policy.allow_local => {
@@ -109,7 +142,7 @@ impl GitUrl {
     /// Resolves a submodule's url: a relative one against this url, others on their own.
     pub fn join(&self, text: &str, policy: Policy) -> Result<Self> {
         if !(text.starts_with("./") || text.starts_with("../")) {
-            return Self::parse(text, policy);
+            return Self::as_written(text, policy);
         }
         let refuse = || {
             GitError::new(Kind::BadUrl, format!("{text}: leads out of {}", self.clean))
@@ -126,7 +159,8 @@ impl GitUrl {
             }
         }
         let slash = if path.starts_with('/') { "/" } else { "" };
-        let mut joined = Self::parse(&format!("{base}{slash}{}", parts.join("/")), policy)?;
+        let joined = format!("{base}{slash}{}", parts.join("/"));
+        let mut joined = Self::as_written(&joined, policy)?;
         joined.user = self.user.clone();
         joined.password = self.password.clone();
         Ok(joined)
@@ -387,6 +421,31 @@ mod tests {
         );
         assert_eq!(url.user, Some(Secret("git".into())));
         assert_eq!(parse("ssh://git@[::1]:22/x").clean, "ssh://[::1]:22/x");
+    }
+
+    #[test]
+    fn a_login_is_taken_out_of_a_url() {
+        let clean = |text: &str| GitUrl::without_login(text).map(|(clean, _)| clean);
+        let https = Some("https://h.example:1/a".to_owned());
+        for text in ["me:pass", "token", ":pass", "me:p%40%3a"] {
+            let url = format!("https://{text}@h.example:1/a");
+            assert_eq!(clean(&url), https, "{url}");
+        }
+        let ssh = Some("ssh://git@h.example:22/a".to_owned());
+        assert_eq!(clean("ssh://git:pass@h.example:22/a"), ssh);
+        for text in [
+            "https://h.example/a",
+            "ssh://git@h.example/a",
+            "git@h.example:a",
+            "/srv/a@b",
+            "file:///srv/a:b@c",
+            "no url",
+        ] {
+            assert_eq!(clean(text), None, "{text}");
+        }
+        let (_, login) = GitUrl::without_login("https://me:pa%20ss@h.example/a").unwrap();
+        assert_eq!(login.password, Some(Secret("pa ss".into())));
+        assert!(!format!("{login:?}").contains("pa ss"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use git2::Oid;
 
+use crate::git::vault::Login;
 use crate::pool;
 use crate::spec::files::{self, SpecFile};
 use crate::spec::{AppSpec, Atoms, Checked, Problem, RECORD_BYTES};
@@ -251,6 +252,11 @@ impl Snapshot {
             .binary_search_by(|app| app.spec().name.as_str().cmp(name))
             .ok()?;
         self.apps.get(index)
+    }
+
+    /// The logins that stood in the urls of its sources, by the urls that are left.
+    pub fn logins(&self) -> impl Iterator<Item = (&str, &Login)> {
+        self.apps.iter().filter_map(|app| app.spec().source.login())
     }
 
     /// Directories whose spec is refused.

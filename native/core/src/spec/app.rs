@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::value::{Node, Value};
 use super::{etf, record};
+use crate::git::vault::Login;
 
 /// What a record usually takes with its identicon.
 pub(crate) const RECORD_BYTES: usize = 3_000;
@@ -60,8 +61,10 @@ pub enum SourceType {
 pub struct SourceSpec {
     /// The kind of source.
     pub kind: SourceType,
-    /// Repository or archive.
+    /// Repository or archive, without a login.
     pub url: Option<String>,
+    /// The login that stood in the url; no part of what is kept or shown.
+    pub login: Option<Login>,
     /// SHA-256 of the archive, hexadecimal.
     pub sha256: Option<String>,
     /// Branch, tag or commit; for hex the package's version.
@@ -187,6 +190,11 @@ impl AppSpec {
 }
 
 impl SourceSpec {
+    /// Its url and the login that stood in it.
+    pub fn login(&self) -> Option<(&str, &Login)> {
+        Some((self.url.as_deref()?, self.login.as_ref()?))
+    }
+
     /// See [`AppSpec::source_fingerprint`].
     pub fn fingerprint(&self, version: &str) -> [u8; 32] {
         let follows_version =
@@ -227,6 +235,7 @@ pub(super) fn record_fingerprints(record: &Value<'_>) -> Option<([u8; 32], [u8; 
         _ => SourceSpec {
             kind: SourceType::Hex,
             url: None,
+            login: None,
             sha256: None,
             reference: None,
             mcid: None,
@@ -250,6 +259,7 @@ fn source_of_record(fields: &[Node<'_>]) -> Option<SourceSpec> {
     Some(SourceSpec {
         kind,
         url: text(2),
+        login: None,
         sha256: text(3),
         reference: text(4),
         mcid: text(5),

@@ -53,7 +53,7 @@ pub fn is_url(text: &str) -> bool {
         allow_http: true,
         allow_local: true,
     };
-    GitUrl::parse(text, anything).is_ok()
+    GitUrl::as_written(text, anything).is_ok()
 }
 
 /// SHA-256 as hexadecimal digits.

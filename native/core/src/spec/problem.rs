@@ -62,6 +62,8 @@ pub enum Kind {
     UnknownKey,
     /// Warning: a field that only another type uses.
     UnusedField,
+    /// Warning: a login where everybody can read it.
+    Secret,
 }
 
 impl Kind {
@@ -85,6 +87,7 @@ impl Kind {
             Kind::DuplicateName => "duplicate_name",
             Kind::UnknownKey => "unknown_key",
             Kind::UnusedField => "unused_field",
+            Kind::Secret => "secret",
         }
     }
 }

@@ -5,6 +5,7 @@ mod fuzz;
 mod hostile;
 mod problems;
 mod snapshot;
+mod sources;
 
 use bc_gitops_core::spec::Atoms;
 

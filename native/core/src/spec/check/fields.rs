@@ -28,6 +28,12 @@ impl<'n> Section<'n> {
         (!is_null(&node.value)).then_some(node)
     }
 
+    /// Where the value of a field stands.
+    pub(super) fn at(&self, key: &str) -> u32 {
+        let field = self.fields.iter().find(|(name, _, _)| name == key);
+        field.map_or(self.at, |(_, _, node)| node.at)
+    }
+
     pub(super) fn path<'p>(&self, key: &'p str) -> Path<'p> {
         Path {
             section: self.name,
@@ -67,6 +73,22 @@ impl fmt::Display for Path<'_> {
 
 pub(super) fn is_null(value: &Value<'_>) -> bool {
     matches!(value, Value::Atom(name) if matches!(name.as_ref(), "undefined" | "nil" | "null"))
+}
+
+/// A url may hold a password, and may stand where none belongs.
+fn harmless<'t>(text: &'t str, is_url: bool) -> Cow<'t, str> {
+    match is_url || text.contains("://") {
+        true => Cow::Owned(redact(text)),
+        false => Cow::Borrowed(text),
+    }
+}
+
+/// What stands there, for callers of the shapes of 0.7.
+pub(super) fn got(value: &Value<'_>) -> Vec<u8> {
+    match value.text().filter(|text| text.contains("://")) {
+        Some(text) => etf::to_bytes(&Value::Binary(redact(&text).into_bytes().into())),
+        None => etf::to_bytes(value),
+    }
 }
 
 impl Checker<'_> {
@@ -158,12 +180,7 @@ impl Checker<'_> {
             return None;
         };
         if !(rule.0)(&text) {
-            // A url may carry a password.
-            let harmless = if path.key.ends_with("url") {
-                redact(&text)
-            } else {
-                text.into_owned()
-            };
+            let harmless = harmless(&text, path.key.ends_with("url"));
             let hint = grammar::as_name(&harmless)
                 .filter(|_| atom)
                 .map(|near| format!("did you mean {near}?"));
@@ -172,7 +189,7 @@ impl Checker<'_> {
             self.error(Problem {
                 path: path.to_string(),
                 hint,
-                got: etf::to_bytes(&node.value),
+                got: got(&node.value),
                 expected_type: if atom { "atom" } else { "binary" },
                 ..problem
             });
@@ -242,14 +259,14 @@ impl Checker<'_> {
             let problem = self.problem(
                 Kind::InvalidValue,
                 node.at,
-                format!("\"{}\"", shown(&text)),
+                format!("\"{}\"", shown(&harmless(&text, false))),
                 expected,
             );
             self.error(Problem {
                 path: path.to_string(),
                 hint,
                 expected_type: "atom",
-                got: etf::to_bytes(&node.value),
+                got: got(&node.value),
                 ..problem
             });
         } else {

@@ -14,12 +14,18 @@ use super::app::{
 };
 use super::atoms::{Admission, Atoms};
 use super::env::EnvReader;
-use super::problem::{Fault, Problem, Source};
+use super::problem::{Fault, Kind, Problem, Source, shown};
 use super::value::Node;
-use fields::{Path, is_null};
+use crate::git::url::GitUrl;
+use crate::git::vault::Login;
+use fields::{Path, Section, is_null};
 use rules::*;
 
 pub(super) use fields::{into_name, is_property, property, repeated};
+
+/// What a url of a source is to be when it holds a login.
+const NO_LOGIN: &str = "a url without one, for whoever reads the repository reads it: configure \
+                        git_token_file or git_token_env and name its host in git_auth_hosts";
 
 /// What came of a file.
 #[derive(Debug, Default, Clone)]
@@ -90,6 +96,7 @@ impl<'c> Checker<'c> {
             None => Some(SourceSpec {
                 kind: SourceType::Hex,
                 url: None,
+                login: None,
                 sha256: None,
                 reference: None,
                 mcid: None,
@@ -159,7 +166,7 @@ impl<'c> Checker<'c> {
             );
             self.missing(&fields, needed, expected);
         }
-        let url = self.text(&mut fields, "url", &URL);
+        let (url, login) = self.url(&mut fields);
         let sha256 = self
             .text(&mut fields, "sha256", &SHA256)
             .map(|digits| digits.to_ascii_lowercase());
@@ -170,10 +177,27 @@ impl<'c> Checker<'c> {
         Some(SourceSpec {
             kind: kind?,
             url,
+            login,
             sha256,
             reference,
             mcid,
         })
+    }
+
+    /// The url without a login, and the login: it stands where everybody reads it, and works.
+    fn url(&mut self, fields: &mut Section<'_>) -> (Option<String>, Option<Login>) {
+        let at = fields.at("url");
+        let url = self.text(fields, "url", &URL);
+        let Some((clean, login)) = url.as_deref().and_then(GitUrl::without_login) else {
+            return (url, None);
+        };
+        let found = format!("a user name or password in \"{}\"", shown(&clean));
+        let problem = self.problem(Kind::Secret, at, found, NO_LOGIN.to_owned());
+        self.warning(Problem {
+            path: fields.path("url").to_string(),
+            ..problem
+        });
+        (Some(clean), Some(login))
     }
 
     fn health(&mut self, node: Node<'_>) -> Option<Health> {

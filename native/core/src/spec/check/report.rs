@@ -2,9 +2,9 @@
 
 use super::super::problem::{Kind, Problem, shown};
 use super::super::value::{Node, Value};
-use super::super::{etf, grammar, limits};
+use super::super::{grammar, limits};
 use super::Checker;
-use super::fields::{Path, Section};
+use super::fields::{Path, Section, got};
 
 impl Checker<'_> {
     /// Warns of what nobody took.
@@ -107,7 +107,7 @@ impl Checker<'_> {
             path: path.to_string(),
             hint,
             expected_type,
-            got: etf::to_bytes(&node.value),
+            got: got(&node.value),
             ..problem
         });
     }
