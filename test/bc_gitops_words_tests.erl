@@ -92,9 +92,10 @@ kinds(Beam) ->
 %% `{error, {Kind, _}}', and `{Kind, #{... => ...}}', which is an expression and not a pattern; neither
 %% when a sentence stands beside it.
 made({tuple, _, [{atom, _, error}, {tuple, _, [{atom, _, Kind}, Details]}]}, Kinds) ->
-    made(Details, [Kind || not lists:member(message, keys(Details))] ++ Kinds);
+    Keys = keys(Details, map_field_assoc) ++ keys(Details, map_field_exact),
+    made(Details, [Kind || not lists:member(message, Keys)] ++ Kinds);
 made({tuple, _, [{atom, _, Kind}, Map]}, Kinds) when Kind =/= ok, element(1, Map) =:= map ->
-    Keys = keys(Map),
+    Keys = keys(Map, map_field_assoc),
     made(Map, [Kind || Keys =/= [], not lists:member(message, Keys)] ++ Kinds);
 made(Tuple, Kinds) when is_tuple(Tuple) ->
     made(tuple_to_list(Tuple), Kinds);
@@ -103,9 +104,9 @@ made([Head | Tail], Kinds) ->
 made(_Other, Kinds) ->
     Kinds.
 
-keys(Map) when element(1, Map) =:= map ->
-    [Key || {map_field_assoc, _, {atom, _, Key}, _} <- lists:last(tuple_to_list(Map))];
-keys(_Other) ->
+keys(Map, Field) when element(1, Map) =:= map ->
+    [Key || {F, _, {atom, _, Key}, _} <- lists:last(tuple_to_list(Map)), F =:= Field];
+keys(_Other, _Field) ->
     [].
 
 %%% A reason of each kind, as it is made
