@@ -157,10 +157,11 @@ remove(Path) ->
         {error, Reason} -> removed({error, Reason}, Path)
     end.
 
-%% A build may leave directories that cannot be written or read.
+%% A build may leave directories that cannot be written or read, and the store makes such: then the
+%% ones above are said not to be empty.
 remove_directory(Path) ->
     case file:del_dir_r(Path) of
-        {error, eacces} ->
+        {error, Reason} when Reason =:= eacces; Reason =:= eexist; Reason =:= enotempty ->
             open_up(Path),
             file:del_dir_r(Path);
         Result ->
