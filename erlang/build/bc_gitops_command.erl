@@ -3,7 +3,7 @@
 %%% processes is left; the same when the calling process or the VM dies.
 -module(bc_gitops_command).
 
--export([run/1, find/1, directories/0, describe/2, runner/0, format_error/1]).
+-export([run/1, find/1, describe/2, runner/0, format_error/1]).
 
 -export_type([command/0, limits/0]).
 
@@ -49,23 +49,16 @@ run(#{program := Name} = Command) ->
         {_, {error, _} = Error} -> Error
     end.
 
-%% @doc Where programs are looked for: what commands get as PATH. The start scripts of a VM put its
-%% own directory in front. That of a release has an `erl' without compiler: tools are looked for
-%% behind it.
--spec directories() -> [file:filename()].
-directories() ->
-    Root = code:root_dir(),
-    Directories = string:lexemes(os:getenv("PATH", "/usr/local/bin:/usr/bin:/bin"), ":"),
-    case is_installation(Root) of
-        true -> Directories;
-        false -> [Dir || Dir <- Directories, not lists:prefix(Root, Dir)]
-    end.
-
 %% @doc The absolute path of a program.
 -spec find(file:filename_all()) ->
     {ok, file:filename()} | {error, {not_found, #{program := binary()}}}.
 find(Name) ->
-    case os:find_executable(to_list(Name), path()) of
+    File = to_list(Name),
+    Path = case filename:pathtype(File) of
+        absolute -> "";
+        _ -> path()
+    end,
+    case os:find_executable(File, Path) of
         false -> {error, {not_found, #{program => to_binary(Name)}}};
         Program -> {ok, filename:absname(Program)}
     end.
@@ -98,17 +91,17 @@ format_error({timeout, #{command := Command, timeout := Timeout}}) ->
 format_error({output_limit, #{command := Command, limit := Limit}}) ->
     io_lib:format("~ts wrote more than ~b bytes", [Command, Limit]);
 format_error({process_limit, #{command := Command, limit := Limit}}) ->
-    io_lib:format("~ts had more than ~b processes at a time (build_processes), or far more threads",
-                  [Command, Limit]);
+    io_lib:format("~ts had more than ~b processes at a time, or far more threads; look at what it "
+                  "starts, or raise build_processes", [Command, Limit]);
 format_error({memory_limit, #{command := Command, limit := Limit}}) ->
-    io_lib:format("the processes of ~ts took more than ~b bytes of memory (build_memory)",
-                  [Command, Limit]);
+    io_lib:format("the processes of ~ts held more than ~b bytes of memory; let it do less at a time, "
+                  "or raise build_memory", [Command, Limit]);
 format_error({disk_limit, #{command := Command, limit := Limit}}) ->
-    io_lib:format("~ts wrote more than ~b bytes to disk (build_disk), or where they cannot be "
-                  "counted", [Command, Limit]);
+    io_lib:format("~ts wrote more than ~b bytes to disk, or where they cannot be counted; look at "
+                  "what it writes, or raise build_disk", [Command, Limit]);
 format_error({files_limit, #{command := Command, limit := Limit}}) ->
-    io_lib:format("a process of ~ts had ~b files open, which is as many as it may",
-                  [Command, Limit]);
+    io_lib:format("a process of ~ts had ~b files open, which is as many as it may; look at what it "
+                  "opens", [Command, Limit]);
 format_error({signal, #{command := Command, signal := Signal}}) ->
     io_lib:format("~ts was ended by signal ~b", [Command, Signal]);
 format_error({not_found, #{program := Program}}) ->
@@ -226,23 +219,20 @@ arguments(Command) ->
 
 %% A port inherits the whole environment of the VM: every name that is not given is taken away.
 environment(Given) ->
-    Set = maps:merge(passed(), maps:from_list([{Name, to_list(Value)} || {Name, Value} <- Given])),
+    Own = maps:from_list([{Name, to_list(Value)} || {Name, Value} <- Given]),
+    Passed = maps:from_list([{"LANG", "C.UTF-8"} | bc_gitops_build_config:passed_environment()]),
+    Set = with_path(maps:merge(Passed, Own)),
     Unset = [{Name, false} || Name <- os_names(), not is_map_key(Name, Set)],
     Unset ++ maps:to_list(Set).
 
-passed() ->
-    maps:from_list([{"PATH", path()}, {"LANG", "C.UTF-8"}
-                    | bc_gitops_build_config:passed_environment()]).
+with_path(#{"PATH" := _} = Set) -> Set;
+with_path(Set) -> Set#{"PATH" => path()}.
+
+path() ->
+    lists:append(lists:join(":", bc_gitops_build_path:directories())).
 
 os_names() ->
     [hd(string:split(Variable, "=")) || Variable <- os:getenv(), hd(Variable) =/= $=].
-
-path() ->
-    lists:append(lists:join(":", directories())).
-
-is_installation(Root) ->
-    Release = erlang:system_info(otp_release),
-    filelib:is_regular(filename:join([Root, "releases", Release, "OTP_VERSION"])).
 
 to_list(Text) when is_binary(Text) -> unicode:characters_to_list(Text);
 to_list(Text) -> unicode:characters_to_list([Text]).

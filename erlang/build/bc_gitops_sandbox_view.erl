@@ -31,8 +31,11 @@
 -spec system() -> [file:filename_all()].
 system() ->
     lists:append([as_it_is(Path, file:read_link(Path)) || Path <- ?SYSTEM])
-        ++ lists:append([ro_bind(filename:join("/etc", Name)) || Name <- ?ETC])
+        ++ lists:append([ro_bind(Path) || Path <- always() -- ?SYSTEM])
         ++ ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"].
+
+always() ->
+    ?SYSTEM ++ [filename:join("/etc", Name) || Name <- ?ETC].
 
 as_it_is(Path, {ok, Target}) -> ["--symlink", Target, Path];
 as_it_is(Path, {error, _}) -> ro_bind(Path).
@@ -49,7 +52,7 @@ ro_bind(Path) ->
 of_build(#{scratch := Scratch, workspace := Workspace, network := Network, env := Env}) ->
     [Tmp, Shm] = [made(filename:join(Scratch, Name)) || Name <- ["tmp", "shm"]],
     Own = real([Workspace | bc_gitops_build_config:own_paths()]),
-    {Paths, Links} = readable(Env, Network, Own),
+    {Paths, Links} = readable(Env ++ bc_gitops_build_config:passed_environment(), Network, Own),
     {Over, ReadOnly} = lists:unzip([cover(Path) || Path <- covered(Paths, Own)]),
     ["--bind", Tmp, "/tmp", "--bind", Shm, "/dev/shm", "--remount-ro", "/dev"]
         ++ known_hosts(Network)
@@ -78,14 +81,14 @@ known_hosts(true) ->
     {[file:filename()], [{Link :: file:filename(), Target :: file:filename()}]}
     when Own :: [file:filename()].
 readable(Environment, Network, Own) ->
-    Found = bc_gitops_command:directories() ++ lists:append([parts(P) || P <- ?PROGRAMS])
+    Found = bc_gitops_build_path:directories() ++ lists:append([parts(P) || P <- ?PROGRAMS])
         ++ lists:append([named(Value) || {_, Value} <- Environment]),
     Pairs = [{Path, Real} || Path <- lists:usort(Found), Real <- real([Path]),
                              is_modest(Real, Own), is_there(Real, Network)]
         ++ [{Path, Real} || Path <- bc_gitops_build_config:readable(), Real <- real([Path])],
-    Paths = outermost([Real || {_, Real} <- Pairs], ?SYSTEM),
+    Paths = outermost([Real || {_, Real} <- Pairs], always()),
     Links = [Pair || {Path, Real} = Pair <- Pairs, Path =/= Real],
-    Outer = outermost([Path || {Path, _} <- Links], ?SYSTEM ++ Paths),
+    Outer = outermost([Path || {Path, _} <- Links], always() ++ Paths),
     {Paths, [Pair || {Path, _} = Pair <- lists:usort(Links), lists:member(Path, Outer)]}.
 
 %% What does not exist has none, and a relative path means nothing elsewhere.
@@ -144,9 +147,17 @@ links(File, 0) ->
     [File];
 links(File, Left) ->
     case file:read_link(File) of
-        {ok, Target} -> [File | links(filename:absname(Target, filename:dirname(File)), Left - 1)];
-        {error, _} -> [File]
+        {ok, Target} ->
+            [Dir] = real([filename:dirname(File)]),
+            [File | links(without_dots(filename:split(filename:absname(Target, Dir)), []), Left - 1)];
+        {error, _} ->
+            [File]
     end.
+
+without_dots([], Done) -> filename:join(lists:reverse(Done));
+without_dots([".." | Rest], [_, _ | _] = Done) -> without_dots(Rest, tl(Done));
+without_dots([Dots | Rest], Done) when Dots =:= ".."; Dots =:= "." -> without_dots(Rest, Done);
+without_dots([Name | Rest], Done) -> without_dots(Rest, [Name | Done]).
 
 %% OTP and Elixir stand around their programs; `rebar3 local install' puts versions beside.
 installation(Program) ->
@@ -159,7 +170,7 @@ installation(Program) ->
 %% What is ours, or a secret, and lies in what may be read.
 covered(Paths, Own) ->
     OfHome = real([filename:join(Home, Name) || Home <- home(), Name <- ?SECRETS_OF_HOME]),
-    outermost([Path || Path <- Own ++ OfHome, is_in(Path, ?SYSTEM ++ Paths)], []).
+    outermost([Path || Path <- Own ++ OfHome, is_in(Path, always() ++ Paths)], []).
 
 %% A directory is made read-only last: what the build may write can be in it.
 cover(Path) ->
