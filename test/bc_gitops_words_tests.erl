@@ -91,6 +91,8 @@ kinds(Beam) ->
 
 %% `{error, {Kind, _}}', and `{Kind, #{... => ...}}', which is an expression and not a pattern; neither
 %% when a sentence stands beside it.
+made({tuple, _, [{atom, _, error}, {tuple, _, [{atom, _, _Kind}, {var, _, '_'}]}]}, Kinds) ->
+    Kinds;
 made({tuple, _, [{atom, _, error}, {tuple, _, [{atom, _, Kind}, Details]}]}, Kinds) ->
     Keys = keys(Details, map_field_assoc) ++ keys(Details, map_field_exact),
     made(Details, [Kind || not lists:member(message, Keys)] ++ Kinds);
