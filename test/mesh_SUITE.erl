@@ -78,7 +78,13 @@ files_of(Dir) ->
 
 message({error, {_Kind, #{message := Message}}}) -> Message.
 
--define(assertSays(Text, Result), ?assertNotEqual({nomatch, Result}, {string:find(message(Result), Text), Result})).
+said(Text, Log) -> [Line || Line <- Log, string:find(Line, Text) =/= nomatch].
+
+%% What is kept.
+cached(Config) -> filelib:wildcard("content/*", binary_to_list(?config(workspace, Config))).
+
+-define(assertSays(Text, Result),
+        ?assertNotEqual({nomatch, Result}, {string:find(message(Result), Text), Result})).
 
 %%% stores
 
@@ -112,7 +118,8 @@ a_short_digest_names_content(Config) ->
     ?assertEqual(Short, <<"mcid1-raw-blake3-", Revision/binary>>).
 
 a_project_in_a_directory_of_its_own_is_found(Config) ->
-    Files = [{"demo_in-1.0.0/" ++ Path, Content} || {Path, Content} <- bct_app:erlang_mk("demo_in", "1.0.0")],
+    Files = [{"demo_in-1.0.0/" ++ Path, Content}
+             || {Path, Content} <- bct_app:erlang_mk("demo_in", "1.0.0")],
     Bytes = archive(dir(Config), Files),
     Store = store(dir(Config), "store"),
     ok = put(Store, raw(Bytes), Bytes),
@@ -143,13 +150,13 @@ a_damaged_cache_is_not_used(Config) ->
     {Store, Bytes, Mcid} = published(Config, "store", "demo_dam", "1.0.0"),
     stores([Store]),
     {error, {app_not_built, _}} = prepare(demo_warm, source(Mcid)),
-    [Cached] = filelib:wildcard("content/*", binary_to_list(?config(workspace, Config))),
+    [Cached] = cached(Config),
     File = filename:join(?config(workspace, Config), Cached),
     ok = file:write_file(File, <<Bytes/binary, 0>>),
     Log = bct_log:capture(fun() ->
         ?assertMatch({ok, _}, prepare(demo_dam, source(Mcid)))
     end),
-    ?assertMatch([_], [Line || Line <- Log, string:find(Line, "in the cache of content is damaged") =/= nomatch]),
+    ?assertMatch([_], said("in the cache of content is damaged", Log)),
     ?assertEqual({ok, Bytes}, file:read_file(File)).
 
 events_tell_store_and_bytes(Config) ->
@@ -165,10 +172,14 @@ events_tell_store_and_bytes(Config) ->
     {error, {content_not_found, _}} = prepare(demo_ev, source(Missing)),
     [ok = bc_gitops_telemetry:detach({?FUNCTION_NAME, Event}) || Event <- Events],
     Size = byte_size(Bytes),
-    Next = fun(Event) -> receive {Event, Measured, Metadata} -> {Measured, Metadata} after 0 -> none end end,
-    ?assertMatch({#{system_time := _}, #{app := demo_ev, mcid := Mcid}}, Next(?TELEMETRY_MESH_FETCH_START)),
+    Next = fun(Event) ->
+        receive {Event, Measured, Metadata} -> {Measured, Metadata} after 0 -> none end
+    end,
+    ?assertMatch({#{system_time := _}, #{app := demo_ev, mcid := Mcid}},
+                 Next(?TELEMETRY_MESH_FETCH_START)),
     {#{duration := Duration}, Stop} = Next(?TELEMETRY_MESH_FETCH_STOP),
-    ?assertEqual(#{app => demo_ev, mcid => Mcid, store => Store, bytes => Size, verified => digest, status => ok}, Stop),
+    ?assertEqual(#{app => demo_ev, mcid => Mcid, store => Store, bytes => Size, verified => digest,
+                   status => ok}, Stop),
     ?assert(is_integer(Duration)),
     ?assertMatch({_, #{mcid := Missing}}, Next(?TELEMETRY_MESH_FETCH_START)),
     ?assertMatch({_, #{status := error, error := content_not_found}}, Next(?TELEMETRY_MESH_FETCH_STOP)),
@@ -181,7 +192,8 @@ progress_is_told(Config) ->
     {ok, Mcid} = bc_gitops_content:publish(From, Store),
     stores([Store]),
     Self = self(),
-    {ok, _} = prepare(demo_pr, source(Mcid), #{on_progress => fun(Progress) -> Self ! {progress, Progress} end}),
+    Tell = fun(Progress) -> Self ! {progress, Progress} end,
+    {ok, _} = prepare(demo_pr, source(Mcid), #{on_progress => Tell}),
     Told = (fun All() -> receive {progress, P} -> [P | All()] after 0 -> [] end end)(),
     Received = [R || #{received_bytes := R, total_bytes := _} <- Told],
     ?assertEqual(lists:sort(Received), Received),
@@ -213,7 +225,7 @@ wrong_bytes_are_named_and_the_next_store_is_asked(Config) ->
     serving(Lies, fun(Web) ->
         stores([Wrong, bct_web:url(Web), Right]),
         Log = bct_log:capture(fun() -> ?assertMatch({ok, _}, prepare(demo_next, source(Mcid))) end),
-        Named = [Line || Line <- Log, string:find(Line, "has other bytes as " ++ binary_to_list(Mcid)) =/= nomatch],
+        Named = said("has other bytes as " ++ binary_to_list(Mcid), Log),
         ?assertMatch([_, _], Named),
         ?assertNotEqual(nomatch, string:find(hd(Named), Wrong)),
         ?assertNotEqual(nomatch, string:find(lists:last(Named), bct_web:url(Web)))
@@ -228,7 +240,7 @@ wrong_bytes_everywhere(Config) ->
     ?assertEqual([{Store, content_mismatch}, {filename:join(dir(Config), "empty"), not_found}], Tried),
     ?assertSays("put the right bytes there", Result),
     ?assertSays(Store, Result),
-    ?assertEqual([], filelib:wildcard("content/*", binary_to_list(?config(workspace, Config)))).
+    ?assertEqual([], cached(Config)).
 
 a_truncated_answer_is_no_content(Config) ->
     {Store, Bytes, Mcid} = published(Config, "store", "demo_cut", "1.0.0"),
@@ -254,9 +266,10 @@ servers_that_fail_are_named(_Config) ->
     Mcid = raw(<<"x">>),
     serving(fun(_, _) -> {status, 503} end, fun(Web) ->
         Gone = bct_server:free_port(),
-        stores([bct_web:url(Web), iolist_to_binary(["http://127.0.0.1:", integer_to_list(Gone)]), "http://192.0.2.1/x"]),
-        {error, {content_unavailable, #{tried := [{_, http_status}, {_, unreachable}, {_, bad_url}]}}} = Result =
+        stores([bct_web:url(Web), bct_web:url(#{port => Gone}), "http://192.0.2.1/x"]),
+        {error, {content_unavailable, #{tried := Tried}}} = Result =
             prepare(demo_fails, source(Mcid)),
+        ?assertMatch([{_, http_status}, {_, unreachable}, {_, bad_url}], Tried),
         ?assertSays(bct_web:url(Web), Result),
         ?assertSays("status 503", Result)
     end).
@@ -267,8 +280,9 @@ nobody_has_it(Config) ->
         Store = store(dir(Config), "store"),
         stores([Store, bct_web:url(Web), nodes]),
         {error, {content_not_found, #{mcid := Mcid}}} = Result = prepare(demo_none, source(Mcid)),
-        ?assertSays(iolist_to_binary([Store, ": does not have it; ", bct_web:url(Web), ": does not have it; "
-                                      "the connected nodes: does not have it"]), Result)
+        Asked = [Store, bct_web:url(Web), "the connected nodes"],
+        Said = lists:join("; ", [[One, ": does not have it"] || One <- Asked]),
+        ?assertSays(iolist_to_binary(Said), Result)
     end).
 
 no_store_at_all(_Config) ->
@@ -310,7 +324,9 @@ nothing_is_left(Config) ->
     {error, _} = prepare(demo_left, source(raw(<<"y">>))),
     ?assertEqual([], bct_workspace:scratches()),
     ?assertEqual({ok, Bytes}, file:read_file(filename:join(Store, Mcid))),
-    ?assertEqual(1, length(filelib:wildcard("content/*", binary_to_list(?config(workspace, Config))))).
+    ?assertMatch([_], cached(Config)),
+    ok = bc_gitops_workspace:cleanup(),
+    ?assertEqual([], cached(Config)).
 
 %%% manifests
 
@@ -334,14 +350,16 @@ a_tree_over_the_web(Config) ->
         stores([bct_web:url(Web)]),
         ?assertMatch({ok, #{version := <<"1.0.0">>}}, prepare(demo_treeweb, source(Mcid))),
         {ok, Names} = file:list_dir(Store),
-        ?assertEqual(lists:sort([list_to_binary("/" ++ Name) || Name <- Names]), lists:sort(bct_web:asked(Web)))
+        ?assertEqual(lists:sort([list_to_binary("/" ++ Name) || Name <- Names]),
+                     lists:sort(bct_web:asked(Web)))
     end).
 
 an_archive_in_chunks(Config) ->
     File = filename:join(dir(Config), "archive.tar.gz"),
     ok = file:write_file(File, project(Config, "demo_chunks", "1.0.0")),
     Store = store(dir(Config), "store"),
-    {ok, <<"mcid1-manifest-", _/binary>> = Mcid} = bc_gitops_content:publish(File, Store, #{chunk_size => 200}),
+    {ok, <<"mcid1-manifest-", _/binary>> = Mcid} =
+        bc_gitops_content:publish(File, Store, #{chunk_size => 200}),
     stores([Store]),
     ?assertMatch({ok, #{version := <<"1.0.0">>}}, prepare(demo_chunks, source(Mcid))).
 
@@ -351,8 +369,9 @@ common_files_are_fetched_once(Config) ->
     serving(files_of(Store), fun(Web) ->
         stores([bct_web:url(Web)]),
         Take = fun(Version) ->
+            Same = {"priv/big", binary:copy(<<"same">>, 1000)},
             From = tree(filename:join(dir(Config), Version),
-                        [{"priv/big", binary:copy(<<"same">>, 1000)} | bct_app:erlang_mk("demo_common", Version)]),
+                        [Same | bct_app:erlang_mk("demo_common", Version)]),
             {ok, Mcid} = bc_gitops_content:publish(From, Store),
             {ok, #{version := _}} = prepare(demo_common, source(Mcid))
         end,
@@ -445,7 +464,8 @@ macula_gives_bytes_paths_and_maps(Config) ->
     Path = binary_to_list(Given),
     Text = fun(Term) -> io_lib:format("~0tp", [Term]) end,
     Read = io_lib:format("element(2, file:read_file(~0tp))", [Path]),
-    Answers = [["{ok, ", Read, "}"], Read, Text({ok, Path}), Text({ok, Given}), Text({ok, #{path => Path}}),
+    Answers = [["{ok, ", Read, "}"], Read,
+               Text({ok, Path}), Text({ok, Given}), Text({ok, #{path => Path}}),
                ["{ok, #{data => ", Read, ", size => 1}}"], ["#{content => ", Read, "}"]],
     [begin
         Mcid = mcid(manifest, integer_to_binary(N)),
@@ -453,7 +473,7 @@ macula_gives_bytes_paths_and_maps(Config) ->
             ?assertMatch({ok, #{verified := macula_content}}, prepare(demo_shapes, source(Mcid)))
         end)
      end || {N, Answer} <- lists:enumerate(Answers)],
-    ?assertEqual([], filelib:wildcard("content/*", binary_to_list(?config(workspace, Config)))).
+    ?assertEqual([], cached(Config)).
 
 macula_fails_and_the_stores_are_asked(Config) ->
     {Store, _, Mcid} = published(Config, "store", "demo_mf", "1.0.0"),

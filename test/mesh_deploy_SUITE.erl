@@ -38,8 +38,8 @@ spec(yaml, Name, Version, Mcid) ->
      io_lib:format("name: ~s~nversion: '~s'~nsource:~n  type: mesh~n  mcid: ~s~n", [Name, Version, Mcid])};
 spec(json, Name, Version, Mcid) ->
     {["apps/", atom_to_list(Name), "/app.json"],
-     io_lib:format("{\"name\": \"~s\", \"version\": \"~s\", \"source\": {\"type\": \"mesh\", \"mcid\": \"~s\"}}",
-                   [Name, Version, Mcid])}.
+     io_lib:format("{\"name\": \"~s\", \"version\": \"~s\",\n"
+                   " \"source\": {\"type\": \"mesh\", \"mcid\": \"~s\"}}~n", [Name, Version, Mcid])}.
 
 %% Content of an application in each kind.
 content(raw, Config, Store, Name, Version) ->
@@ -48,7 +48,8 @@ content(raw, Config, Store, Name, Version) ->
     raw(Bytes);
 content(manifest, Config, Store, Name, Version) ->
     Unique = integer_to_list(erlang:unique_integer([positive])),
-    From = tree(filename:join(?config(dir, Config), Unique), bct_app:erlang_mk(atom_to_list(Name), Version)),
+    Files = bct_app:erlang_mk(atom_to_list(Name), Version),
+    From = tree(filename:join(?config(dir, Config), Unique), Files),
     {ok, Mcid} = bc_gitops_content:publish(From, Store),
     Mcid.
 
@@ -59,8 +60,10 @@ archives_and_trees_are_deployed_and_upgraded(Config) ->
     Context = ?config(context, Config),
     Apps = [{mesh_raw, raw, yaml}, {mesh_tree, manifest, config}, {mesh_json, raw, json}],
     Push = fun(Version) ->
-        bct_gitops:push(Context, [spec(Format, Name, Version, content(Kind, Config, Store, Name, Version))
-                                  || {Name, Kind, Format} <- Apps])
+        bct_gitops:push(Context, [
+            spec(Format, Name, Version, content(Kind, Config, Store, Name, Version))
+            || {Name, Kind, Format} <- Apps
+        ])
     end,
     _ = Push("1.0.0"),
     _ = start(Config, [Store]),

@@ -177,10 +177,12 @@ delete_package(Name) ->
             Error
     end.
 
-%% @doc Drops all names and every build that is not in use.
+%% @doc Drops all names, every build that is not in use, and content that was kept.
 -spec cleanup() -> ok | {error, term()}.
 cleanup() ->
     bc_gitops_workspace_cleaner:forget('_'),
+    Content = filename:join(bc_gitops_workspace_server:root(), <<"content">>),
+    ok = bc_gitops_content_cache:trim(Content, 0),
     bc_gitops_workspace_cleaner:delete_unused(fun(_) -> true end).
 
 %% @doc Which build tool a directory is for.

@@ -12,8 +12,10 @@
     | {node, node()}
     | nodes.                      % every node that is connected
 
--define(EXPECTED, <<"a list of directories, http or https urls without user and password, {node, Node}, "
-                    "and the atom nodes for all that are connected">>).
+-define(EXPECTED, <<"a list of directories, http or https urls without user and password, "
+                    "{node, Node}, and the atom nodes for all that are connected">>).
+-define(URL, "\\A([a-z][a-z0-9+.-]*)://(.*)\\z").
+-define(NODE, "\\A[^@[:space:][:cntrl:]]{1,100}@[^@[:space:][:cntrl:]]{1,150}\\z").
 
 %% @doc The value of `content_stores' in the order in which they are asked.
 -spec stores(term()) -> {ok, [store()]} | {error, Expected :: binary()}.
@@ -29,7 +31,7 @@ store({node, Node}) -> {node, node_name(Node)};
 store(Given) -> place(text(Given)).
 
 place(Text) ->
-    case re:run(Text, "\\A([a-z][a-z0-9+.-]*)://(.*)\\z", [caseless, {capture, all_but_first, binary}]) of
+    case re:run(Text, ?URL, [caseless, {capture, all_but_first, binary}]) of
         {match, [Scheme, Rest]} -> url(string:lowercase(Scheme), Rest, Text);
         nomatch -> {dir, unicode:characters_to_binary(filename:absname(Text))}
     end.
@@ -46,7 +48,8 @@ url(_Scheme, _Rest, _Text) -> throw(bad_store).
 %% What follows is a content id, so that a query or a fragment has no place.
 is_url(Text) ->
     case uri_string:parse(Text) of
-        #{host := <<_, _/binary>>} = Url -> not (is_map_key(query, Url) orelse is_map_key(fragment, Url));
+        #{host := <<_, _/binary>>} = Url ->
+            not (is_map_key(query, Url) orelse is_map_key(fragment, Url));
         _ -> false
     end.
 
@@ -56,7 +59,7 @@ node_name(Node) ->
         _ when is_atom(Node) -> atom_to_binary(Node);
         _ -> text(Node)
     end,
-    case re:run(Name, "\\A[^@[:space:][:cntrl:]]{1,100}@[^@[:space:][:cntrl:]]{1,150}\\z", [{capture, none}]) of
+    case re:run(Name, ?NODE, [{capture, none}]) of
         match -> binary_to_atom(Name);
         nomatch -> throw(bad_store)
     end.

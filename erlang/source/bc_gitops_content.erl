@@ -36,8 +36,8 @@
 -define(IS_OURS(Kind), (Kind =:= unwritable orelse Kind =:= no_space orelse Kind =:= disk_full
                         orelse Kind =:= cancelled)).
 
-%% @doc The content of an id: the bytes themselves, or a manifest. What macula_content hands over for
-%% the id of a manifest may be the content, put together: it is not `exact' then.
+%% @doc The content of an id: the bytes themselves, or a manifest. What macula_content hands over
+%% for the id of a manifest may be the content, put together: it is not `exact' then.
 -spec fetch(Mcid :: binary(), context()) -> {ok, content()} | failure().
 fetch(Mcid, Context) ->
     case bc_gitops_native:mesh_mcid(Mcid) of
@@ -48,8 +48,8 @@ fetch(Mcid, Context) ->
             Error
     end.
 
-%% @doc Every piece of a manifest, each in `work' under its digest. The store that had the manifest is
-%% asked first, and none is trusted.
+%% @doc Every piece of a manifest, each in `work' under its digest. The store that had the manifest
+%% is asked first, and none is trusted.
 -spec pieces([{Mcid :: binary(), Size :: pos_integer()}], bc_gitops_content_store:store() | cache,
              context()) -> ok | failure().
 pieces(Pieces, From, #{on_progress := OnProgress} = Context) ->
@@ -63,22 +63,29 @@ pieces(Pieces, From, #{on_progress := OnProgress} = Context) ->
             {error, _} = Error -> Error
         end
     end,
-    Tell = fun(Received) -> OnProgress(#{received_bytes => Received, total_bytes => Total}) end,
+    Tell = fun(Received) ->
+        OnProgress(#{step => download, received_bytes => Received, total_bytes => Total})
+    end,
     bc_gitops_content_pool:run(Get, Pieces, ?AT_ONCE, Tell).
 
 %% @doc Puts a file or a tree into the directory of a store; answers its content id.
--spec publish(From :: file:filename_all(), Store :: file:filename_all()) -> {ok, binary()} | failure().
+-spec publish(From :: file:filename_all(), Store :: file:filename_all()) ->
+    {ok, Mcid :: binary()} | failure().
 publish(From, Store) ->
     publish(From, Store, #{}).
 
 %% @doc The same; files of more than `chunk_size' bytes become several pieces.
 -spec publish(file:filename_all(), file:filename_all(), #{chunk_size => pos_integer()}) ->
-    {ok, binary()} | failure().
+    {ok, Mcid :: binary()} | failure().
 publish(From, Store, Options) ->
     Path = fun(Given) -> unicode:characters_to_binary(filename:absname(Given)) end,
     Chunk = maps:get(chunk_size, Options, undefined),
     Request = #{op => publish, from => Path(From), store => Path(Store), chunk => Chunk},
-    case bc_gitops_content_cache:job(Request, ?FOREVER) of
+    Published = case filelib:ensure_path(Store) of
+        ok -> bc_gitops_content_cache:job(Request, ?FOREVER);
+        {error, Reason} -> {error, bc_gitops_content_error:unwritable(Path(Store), Reason)}
+    end,
+    case Published of
         {ok, #{mcid := Mcid}} -> {ok, Mcid};
         {error, _} = Error -> Error
     end.
@@ -137,7 +144,7 @@ ask_one(Store, #{mcid := Mcid, place := Place, limit := Limit} = Wanted, Context
     Name = bc_gitops_content_store:name(Store),
     Asked = maps:merge(maps:with([until, options], Context), #{
         mcid => Mcid, limit => Limit, to => Part,
-        on_progress => fun(Progress) -> OnProgress(Progress#{store => Name}) end
+        on_progress => fun(Progress) -> OnProgress(Progress#{step => download, store => Name}) end
     }),
     _ = file:delete(Part),
     case bc_gitops_content_store:get(Store, Asked) of
@@ -154,8 +161,8 @@ check(Store, Path, #{trusted := Trusted} = Wanted, Context) ->
         {error, _} = Error -> Error
     end.
 
-%% What a content id of macula covers is macula's to know: it says blake3 of other digests too, and its
-%% manifests are of its own making.
+%% What a content id of macula covers is macula's to know: it says blake3 of other digests too, and
+%% its manifests are of its own making.
 as_it_is(Store, Path, #{place := Place} = Wanted) ->
     case file:rename(Path, Place) of
         ok ->

@@ -1,5 +1,6 @@
-%%% @doc Content that was verified, under its digest: `content/DIGEST' in the workspace. It is verified
-%%% again each time it is taken. What was not asked for the longest goes first when it becomes much.
+%%% @doc Content that was verified, under its digest: `content/DIGEST' in the workspace. It is
+%%% verified again each time it is taken. What was not asked for the longest goes first when it
+%%% becomes much.
 -module(bc_gitops_content_cache).
 
 -export([take/2, admit/3, trim/1, trim/2, job/2, job/3]).
@@ -19,7 +20,8 @@
 -define(KEPT, 2 * 1024 * 1024 * 1024).
 
 %% @doc Puts what the cache has at its place.
--spec take(wanted(), bc_gitops_content:context()) -> {ok, Bytes :: non_neg_integer()} | not_found | failure().
+-spec take(wanted(), bc_gitops_content:context()) ->
+    {ok, Bytes :: non_neg_integer()} | not_found | failure().
 take(Wanted, #{cache := Cache} = Context) ->
     #{digest := Digest, place := Place, mcid := Mcid} = Wanted,
     Cached = filename:join(Cache, Digest),
@@ -34,7 +36,8 @@ take(Wanted, #{cache := Cache} = Context) ->
             %% the manifest that says so lies, or the store has the same
             not_found;
         {error, {Kind, _}} when Kind =:= content_mismatch; Kind =:= not_found ->
-            logger:warning("bc_gitops: ~ts in the cache of content is damaged: fetched anew", [Mcid]),
+            logger:warning("bc_gitops: ~ts in the cache of content is damaged: fetched anew",
+                           [Mcid]),
             _ = file:delete(Cached),
             not_found;
         {error, _} = Error ->
@@ -74,8 +77,8 @@ copy(From, To, #{mcid := Mcid, limit := Limit}, Context) ->
 bytes({ok, #{bytes := Bytes}}) -> {ok, Bytes};
 bytes({error, _} = Error) -> Error.
 
-%% The same bytes under a second name, so that nothing is written twice; where a file system has no such
-%% links, or the disk is full, there is nothing to take the next time.
+%% The same bytes under a second name, so that nothing is written twice; where a file system has no
+%% such links, or the disk is full, there is nothing to take the next time.
 keep(#{digest := Digest, place := Place}, #{cache := Cache}) ->
     _ = filelib:ensure_path(Cache),
     _ = file:make_link(Place, filename:join(Cache, Digest)),
@@ -93,10 +96,9 @@ trim(Cache, Kept) ->
         {ok, All} -> All;
         {error, _} -> []
     end,
-    Files = [{Time, Size, Path}
-             || Name <- Names, Path <- [filename:join(Cache, Name)],
-                {ok, #file_info{mtime = Time, size = Size}} <- [file:read_file_info(Path, [{time, posix}])]],
-    Newest = lists:reverse(lists:sort(Files)),
+    Files = [filename:join(Cache, Name) || Name <- Names],
+    Newest = lists:reverse(lists:sort([{Info#file_info.mtime, Info#file_info.size, File}
+        || File <- Files, {ok, Info} <- [file:read_file_info(File, [{time, posix}])]])),
     _ = lists:foldl(fun({_, Size, Path}, Sum) ->
         _ = Sum + Size > Kept andalso file:delete(Path),
         Sum + Size
@@ -112,7 +114,8 @@ job(Request, Timeout) ->
 -spec job(map(), Timeout :: pos_integer(), bc_gitops_job:on_progress()) -> bc_gitops_job:answer().
 job(Request, Timeout, OnProgress) ->
     Timed = Request#{timeout => Timeout},
-    bc_gitops_job:run(fun(Pid, Ref) -> bc_gitops_native:mesh_start(Timed, Pid, Ref) end, Timeout, OnProgress).
+    Start = fun(Pid, Ref) -> bc_gitops_native:mesh_start(Timed, Pid, Ref) end,
+    bc_gitops_job:run(Start, Timeout, OnProgress).
 
 left(#{until := Until}) ->
     max(1, Until - erlang:monotonic_time(millisecond)).

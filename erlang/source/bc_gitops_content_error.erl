@@ -7,23 +7,26 @@
 
 -type tried() :: [{Store :: binary(), not_found | {error, {atom(), map()}}}].
 
-%% @doc No store had it. Wrong bytes are told from stores that may answer another time, and both from
-%% content that nobody has.
+%% @doc No store had it. Wrong bytes are told from stores that may answer another time, and both
+%% from content that nobody has.
 -spec nowhere(Mcid :: binary(), tried()) -> {Kind :: atom(), Details :: map()}.
 nowhere(Mcid, []) ->
     {no_content_store, details(Mcid, [],
-        "nobody can be asked for ~ts: this node has no module macula_content, and content_stores names "
-        "no store; name one there", [Mcid])};
+        "nobody can be asked for ~ts: this node has no module macula_content, and content_stores "
+        "names no store; name one there", [Mcid])};
 nowhere(Mcid, Tried) ->
     Kinds = lists:usort([kind(Answer) || {_, Answer} <- Tried]),
-    {Kind, Format} = verdict(Kinds -- [not_found, content_mismatch], lists:member(content_mismatch, Kinds)),
+    IsWrong = lists:member(content_mismatch, Kinds),
+    {Kind, Format} = verdict(Kinds -- [not_found, content_mismatch], IsWrong),
     Each = [[Store, ": ", said(Answer)] || {Store, Answer} <- Tried],
     {Kind, details(Mcid, Tried, Format, [Mcid, lists:join("; ", Each)])}.
 
 verdict([], false) ->
-    {content_not_found, "no store has the content ~ts (~ts); publish it to one of them, or mend the mcid"};
+    {content_not_found,
+     "no store has the content ~ts (~ts); publish it to one of them, or mend the mcid"};
 verdict([], true) ->
-    {content_mismatch, "what is stored as ~ts is not that content (~ts); put the right bytes there"};
+    {content_mismatch,
+     "what is stored as ~ts is not that content (~ts); put the right bytes there"};
 verdict(_Others, _) ->
     {content_unavailable, "the content ~ts cannot be had now (~ts)"}.
 

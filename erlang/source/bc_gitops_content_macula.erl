@@ -1,6 +1,6 @@
-%%% @doc The module macula_content as a store, where this node has it. It finds, fetches and checks by
-%%% itself; what it hands over is what a content id stands for: for one of kind `manifest' that is
-%%% the content, put together.
+%%% @doc The module macula_content as a store, where this node has it. It finds, fetches and checks
+%%% by itself; what it hands over is what a content id stands for: for one of kind `manifest' that
+%%% is the content, put together.
 -module(bc_gitops_content_macula).
 -behaviour(bc_gitops_content_store).
 
@@ -24,9 +24,10 @@ is_here() ->
 -spec name(macula) -> binary().
 name(macula) -> atom_to_binary(?MODULE_NAME).
 
-%% It runs in a process of its own, which ends with its time or with the calling process: the mesh may
-%% look for providers as long as it likes.
--spec get(macula, bc_gitops_content_store:asked()) -> {ok, binary()} | not_found | {error, {atom(), map()}}.
+%% It runs in a process of its own, which ends with its time or with the calling process: the mesh
+%% may look for providers as long as it likes.
+-spec get(macula, bc_gitops_content_store:asked()) ->
+    {ok, binary()} | not_found | {error, {atom(), map()}}.
 get(macula, #{mcid := Mcid, until := Until} = Asked) ->
     Caller = self(),
     Tag = make_ref(),

@@ -125,7 +125,8 @@ find(Mcid) ->
     case bc_gitops_native:mesh_mcid(Mcid) of
         {ok, #{mcid := Name}} ->
             Stores = maps:get(content_stores, bc_gitops_config:current()),
-            Found = [Hit || {dir, Dir} <- Stores, {ok, _, _} = Hit <- [bc_gitops_content_dir:find(Dir, Name)]],
+            Found = [Hit || {dir, Dir} <- Stores,
+                            {ok, _, _} = Hit <- [bc_gitops_content_dir:find(Dir, Name)]],
             case Found of
                 [Hit | _] -> Hit;
                 [] -> not_found

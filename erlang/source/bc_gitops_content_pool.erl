@@ -8,8 +8,8 @@
 -type tell() :: fun((non_neg_integer()) -> any()).
 
 %% @doc Every call answers what it adds to the sum; Tell is called with the sum after each.
--spec run(fun((Thing) -> {ok, non_neg_integer()} | failure()), [Thing], AtOnce :: pos_integer(), tell()) ->
-    ok | failure().
+-spec run(fun((Thing) -> {ok, non_neg_integer()} | failure()), [Thing], AtOnce, tell()) ->
+    ok | failure() when AtOnce :: pos_integer().
 run(Fun, Things, AtOnce, Tell) ->
     {First, Rest} = lists:split(min(AtOnce, length(Things)), Things),
     Running = maps:from_list([start(Fun, Thing) || Thing <- First]),

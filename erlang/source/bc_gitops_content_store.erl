@@ -13,7 +13,7 @@
     limit := pos_integer(),               % the most bytes
     to := binary(),                       % where a copy may go; its directory is there
     until := integer(),                   % monotonic time in milliseconds
-    on_progress := fun((map()) -> any()), % told `received_bytes' and, where it is known, `total_bytes'
+    on_progress := fun((map()) -> any()), % told `received_bytes' and, where known, `total_bytes'
     options := bc_gitops_source:options()
 }.
 -type answer() :: {ok, Path :: binary()} | not_found | {error, {Kind :: atom(), Details :: map()}}.

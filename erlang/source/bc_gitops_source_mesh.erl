@@ -1,6 +1,6 @@
 %%% @doc Mesh sources: content by its content id. The id is the revision, so nobody is asked to find
-%%% out what is meant. An archive is unpacked, a manifest's tree is laid out; what that is, and how it
-%%% is built, is for the build tools to see.
+%%% out what is meant. An archive is unpacked, a manifest's tree is laid out; what that is, and how
+%%% it is built, is for the build tools to see.
 -module(bc_gitops_source_mesh).
 -behaviour(bc_gitops_source).
 
@@ -12,6 +12,7 @@
 
 %% Directories that an archive may hold alone because it is a project, not because it is in one.
 -define(OF_A_PROJECT, ["lib", "src", "apps", "ebin", "releases"]).
+-define(TIMEOUT, 600000).
 
 -spec type() -> mesh.
 type() -> mesh.
@@ -43,15 +44,18 @@ fetch(App, #source_spec{mcid = Mcid}, {ok, #{revision := Revision}}, Dir, Option
         ok = bc_gitops_content_cache:trim(Cache)
     end.
 
-context(Dir, #{timeout := Timeout} = Options) ->
+context(Dir, Options) ->
     #{workspace_path := Workspace} = bc_gitops_config:current(),
     #{
         work => <<Dir/binary, ".content">>,
         cache => maps:get(content, Options, filename:join(Workspace, <<"content">>)),
-        until => erlang:monotonic_time(millisecond) + Timeout,
+        until => erlang:monotonic_time(millisecond) + timeout(Options),
         on_progress => maps:get(on_progress, Options, fun(_) -> ok end),
         options => Options
     }.
+
+timeout(#{timeout := infinity}) -> ?TIMEOUT;
+timeout(#{timeout := Timeout}) -> Timeout.
 
 ready(Work, Fun) ->
     case filelib:ensure_path(Work) of
@@ -70,9 +74,11 @@ laid_out({ok, #{path := Path} = Content}, Dir, Context) ->
     and_then(unpack(Path, Dir, Context), fun(_) -> {ok, Content} end).
 
 manifest(#{path := Path, from := From, bytes := Own} = Content, Dir, Context) ->
-    and_then(job(#{op => manifest, path => Path}, Context), fun(#{pieces := Pieces, bytes := Bytes} = Listed) ->
+    and_then(job(#{op => manifest, path => Path}, Context), fun(Listed) ->
+        #{pieces := Pieces, bytes := Bytes} = Listed,
         and_then(bc_gitops_content:pieces(Pieces, From, Context), fun() ->
-            and_then(tree(Listed, Path, Dir, Context), fun(_) -> {ok, Content#{bytes := Own + Bytes}} end)
+            Laid = tree(Listed, Path, Dir, Context),
+            and_then(Laid, fun(_) -> {ok, Content#{bytes := Own + Bytes}} end)
         end)
     end).
 
@@ -88,11 +94,12 @@ lay_out(Manifest, To, #{work := Work} = Context) ->
 job(Request, Context) ->
     bc_gitops_content_cache:job(Request, left(Context)).
 
-unpack(Archive, Dir, Context) ->
+unpack(Archive, Dir, #{on_progress := OnProgress} = Context) ->
     Left = left(Context),
     Request = #{archive => Archive, path => Dir, timeout => Left},
     Start = fun(Pid, Ref) -> bc_gitops_native:unpack_start(Request, Pid, Ref) end,
-    and_then(bc_gitops_job:run(Start, Left), fun(_) -> lift(Dir) end).
+    Tell = fun(Progress) -> OnProgress(Progress#{step => unpack}) end,
+    and_then(bc_gitops_job:run(Start, Left, Tell), fun(_) -> lift(Dir) end).
 
 %% Archives of sources hold one directory that is named after the project and its version.
 lift(Dir) ->

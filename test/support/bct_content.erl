@@ -8,8 +8,10 @@
 
 %% @doc A tar.gz of files `[{Path, Content}]', as bytes.
 archive(Dir, Files) ->
-    File = filename:join(Dir, "content-" ++ integer_to_list(erlang:unique_integer([positive])) ++ ".tar.gz"),
-    Entries = [{unicode:characters_to_list(Path), iolist_to_binary(Content)} || {Path, Content} <- Files],
+    Unique = integer_to_list(erlang:unique_integer([positive])),
+    File = filename:join(Dir, "content-" ++ Unique ++ ".tar.gz"),
+    Entries = [{unicode:characters_to_list(Path), iolist_to_binary(Content)}
+               || {Path, Content} <- Files],
     ok = erl_tar:create(unicode:characters_to_list(File), Entries, [compressed]),
     {ok, Bytes} = file:read_file(File),
     ok = file:delete(File),

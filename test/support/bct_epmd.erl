@@ -10,8 +10,10 @@
 args(Prefix) ->
     Port = integer_to_list(bct_server:free_port()),
     Name = Prefix ++ "-" ++ Port ++ "@127.0.0.1",
-    {list_to_atom(Name), ["-epmd_module", "bct_epmd", "-start_epmd", "false", "-name", Name,
-                          "-setcookie", "bct-" ++ os:getpid(), "-kernel", "inet_dist_use_interface", "{127,0,0,1}"]}.
+    {list_to_atom(Name), [
+        "-epmd_module", "bct_epmd", "-start_epmd", "false", "-name", Name,
+        "-setcookie", "bct-" ++ os:getpid(), "-kernel", "inet_dist_use_interface", "{127,0,0,1}"
+    ]}.
 
 start_link() -> ignore.
 

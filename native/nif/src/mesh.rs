@@ -11,6 +11,9 @@ use crate::errors::{Detail, Failure, binary, io_kind};
 use crate::job::{self, Spoken};
 use crate::terms::{map, need, optional, path_of, text};
 
+/// Bytes of a text that are looked at, more than any content id has.
+const LONGEST_ID: usize = 200;
+
 impl Spoken for Op {
     fn answer(env: Env<'_>, result: Result<Outcome, MeshError>) -> Term<'_> {
         match result {
@@ -26,7 +29,9 @@ impl Spoken for Op {
 
 #[rustler::nif]
 fn mesh_mcid<'a>(env: Env<'a>, text: Binary<'a>) -> Result<Term<'a>, Failure> {
-    let id = Mcid::parse(&String::from_utf8_lossy(&text))?;
+    // Longer ones are none, and this is a scheduler of the VM's own.
+    let start = &text[..text.len().min(LONGEST_ID)];
+    let id = Mcid::parse(&String::from_utf8_lossy(start))?;
     Ok(encode_id(env, &id))
 }
 

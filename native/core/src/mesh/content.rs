@@ -21,8 +21,8 @@ pub fn verify(path: &Path, id: &Mcid, limit: u64, step: &mut Step<'_>) -> Result
     Ok(size)
 }
 
-/// Copies a file to a place where nothing stands, or what may be replaced, and only when its bytes are
-/// those of the content id. Whoever looks sees the whole file or none.
+/// Copies a file to a place where nothing stands, or what may be replaced, and only when its bytes
+/// are those of the content id. Whoever looks sees the whole file or none.
 pub fn admit(from: &Path, to: &Path, id: &Mcid, limit: u64, step: &mut Step<'_>) -> Result<u64> {
     let source = open(from, limit)?;
     let mut new = Unfinished::create(to)?;
@@ -59,8 +59,8 @@ fn too_large(path: &Path, limit: u64) -> MeshError {
     MeshError::TooLarge { path, limit }
 }
 
-/// Hands a file's bytes on, hashing them; answers the digest and the size. A file that grows past the
-/// limit meanwhile is refused too.
+/// Hands a file's bytes on, hashing them; answers the digest and the size. A file that grows past
+/// the limit meanwhile is refused too.
 pub(super) fn copy(
     mut source: impl Read,
     path: &Path,

@@ -10,15 +10,16 @@
 //!
 //! or `"archive": {"size": …, "blake3": …, "chunks": […]}` in place of `files`: one tar or tar.gz.
 //!
-//! Why it is as it is. JSON, because every language writes it and the reader here is strict about it. The
-//! digest of the document is in the content id and the digests of everything else are in the document, in
-//! full, so that one short id covers a whole tree. Sizes stand beside digests, so that it is known before
-//! the first byte is fetched how much will come, and no store can send more. Pieces are bytes and never
-//! manifests: nothing can be nested, and no work grows but with the document itself. A file is its own piece
-//! unless it has chunks; a file or chunk that two versions have in common is fetched once. There are files
-//! only: directories follow from paths, links and devices have no place, and the mode is that of a program
-//! (755) or of anything else (644). Unknown keys, keys given twice and numbers that are no plain integers
-//! are refused: whoever reads a manifest otherwise than its author meant it builds something else.
+//! Why it is as it is. JSON, because every language writes it and the reader here is strict about
+//! it. The digest of the document is in the content id and the digests of everything else are in
+//! the document, in full, so that one short id covers a whole tree. Sizes stand beside digests, so
+//! that it is known before the first byte is fetched how much will come, and no store can send
+//! more. Pieces are bytes and never manifests: nothing can be nested, and no work grows but with
+//! the document itself. A file is its own piece unless it has chunks; a file or chunk that two
+//! versions have in common is fetched once. There are files only: directories follow from paths,
+//! links and devices have no place, and the mode is that of a program (755) or of anything else
+//! (644). Unknown keys, keys given twice and numbers that are no plain integers are refused:
+//! whoever reads a manifest otherwise than its author meant it builds something else.
 
 use std::collections::{HashMap, HashSet};
 
@@ -38,7 +39,7 @@ pub const MAX_CONTENT: u64 = 4 << 30;
 const MAX_PATH: usize = 1_024;
 const MAX_NAME: usize = 255;
 /// Names in a path.
-const MAX_DEPTH: usize = 32;
+const MAX_DEPTH: usize = 40;
 
 const FORMAT: &str = "bc_gitops_manifest";
 const VERSION: i64 = 1;
@@ -272,8 +273,8 @@ impl Reader {
             return Err(wrong(
                 node,
                 format!(
-                    "expected a relative path of at most {MAX_DEPTH} names without `.`, `..` and control \
-                     characters, each of at most {MAX_NAME} bytes and together of {MAX_PATH}"
+                    "expected a relative path of at most {MAX_DEPTH} names without `.`, `..` and \
+                     control characters, each of at most {MAX_NAME} bytes and together of {MAX_PATH}"
                 ),
             ));
         }

@@ -38,8 +38,8 @@ pub struct Mcid {
 impl Mcid {
     /// Reads a content id; hexadecimal digits of either case.
     pub fn parse(text: &str) -> Result<Self> {
-        let parts: Vec<&str> = text.splitn(5, '-').collect();
         let bad = || MeshError::BadMcid(text.chars().take(SHOWN).collect());
+        let parts: Vec<&str> = text.splitn(5, '-').collect();
         let &["mcid1", kind, "blake3", hex] = parts.as_slice() else {
             return Err(bad());
         };
@@ -141,7 +141,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_is_one_word_of_a_path(text in "mcid1-(raw|manifest|x)-blake3-[0-9a-fA-F./-]{0,70}") {
+        fn what_is_read_is_one_word_of_a_path(
+            text in "mcid1-(raw|manifest|x)-blake3-[0-9a-fA-F./-]{0,70}",
+        ) {
             if let Ok(id) = Mcid::parse(&text) {
                 prop_assert_eq!(id.to_string(), text.to_lowercase());
                 prop_assert!(!id.to_string().contains(['/', '.']));

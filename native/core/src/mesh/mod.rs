@@ -6,8 +6,8 @@
 //! mcid1-manifest-blake3-…  a manifest, which lists files or an archive, each with its digest
 //! ```
 //!
-//! Bytes are copied while they are hashed, so that what is used is what was verified. A manifest names
-//! bytes and never another manifest: there is one level.
+//! Bytes are copied while they are hashed, so that what is used is what was verified. A manifest
+//! names bytes and never another manifest: there is one level.
 
 mod content;
 mod error;

@@ -17,9 +17,9 @@ pub struct Published {
     pub bytes: u64,
 }
 
-/// Copies a file (as `raw`), or a tree or a file in chunks (as `manifest`), into the directory of a store.
-/// A tree may hold regular files and directories only. Files of more than `chunk` bytes become several
-/// pieces.
+/// Copies a file (as `raw`), or a tree or a file in chunks (as `manifest`), into the directory of a
+/// store. A tree may hold regular files and directories only. Files of more than `chunk` bytes become
+/// several pieces.
 pub fn publish(
     from: &Path,
     store: &Path,

@@ -109,7 +109,7 @@ fn a_manifest_lists_files_or_an_archive() {
 #[test]
 fn paths_stay_inside_and_are_listed_once() {
     let long = "a".repeat(256);
-    let deep = ["a"; 33].join("/");
+    let deep = ["a"; 41].join("/");
     for path in [
         "",
         "/",

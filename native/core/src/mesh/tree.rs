@@ -18,8 +18,8 @@ pub struct Laid {
     pub bytes: u64,
 }
 
-/// Puts a tree's files below `to`, which is not there yet, or an archive at it. The pieces stand in a
-/// directory under their digests; each is verified while it is copied, and so is the whole.
+/// Puts a tree's files below `to`, which is not there yet, or an archive at it. The pieces stand in
+/// a directory under their digests; each is verified while it is copied, and so is the whole.
 pub fn lay_out(manifest: &Manifest, pieces: &Path, to: &Path, step: &mut Step<'_>) -> Result<Laid> {
     let files = match manifest {
         Manifest::Archive(blob) => {
