@@ -29,6 +29,7 @@ mod parcel;
 mod proto;
 mod registry;
 pub mod repo;
+mod report;
 mod request;
 mod requirement;
 mod resolve;

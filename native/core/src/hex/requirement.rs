@@ -98,55 +98,57 @@ fn condition(words: &[&str]) -> Option<Ranges<Version>> {
 
 /// Where `~> 1.2.3` ends.
 fn next_minor(version: &Version) -> Version {
-    Version::new(version.major, version.minor + 1, 0).first_pre()
+    let [major, minor, _] = version.numbers();
+    Version::first([major, minor + 1, 0])
 }
 
 /// Where `~> 1.2` ends.
 fn next_major(version: &Version) -> Version {
-    Version::new(version.major + 1, 0, 0).first_pre()
+    let [major, ..] = version.numbers();
+    Version::first([major + 1, 0, 0])
 }
 
 /// A set of versions in words, as a requirement would say it.
-pub(super) fn describe(set: &Ranges<Version>) -> String {
-    let parts: Vec<String> = set.iter().map(|(low, high)| segment(low, high)).collect();
+pub(super) fn describe<'a>(
+    set: impl Iterator<Item = (Bound<&'a Version>, Bound<&'a Version>)>,
+) -> String {
+    let parts: Vec<String> = set.map(|(low, high)| segment(low, high)).collect();
     match parts.as_slice() {
         [] => "no version".to_owned(),
         parts => parts.join(" or "),
     }
 }
 
-fn segment(low: &Bound<Version>, high: &Bound<Version>) -> String {
+fn segment(low: Bound<&Version>, high: Bound<&Version>) -> String {
     use Bound::{Excluded, Included, Unbounded};
     match (low, high) {
         (Unbounded, Unbounded) => "any version".to_owned(),
         (Included(low), Included(high)) if low == high => low.to_string(),
         (Included(low), Excluded(high)) if *high == next_minor(low) => format!("~> {low}"),
-        (Included(low), Excluded(high)) if *high == next_major(low) && low.patch == 0 => {
-            let pre = low.to_string();
-            let pre = pre
-                .split_once('-')
-                .map(|(_, pre)| format!("-{pre}"))
-                .unwrap_or_default();
-            format!("~> {}.{}{pre}", low.major, low.minor)
+        (Included(low), Excluded(high)) if *high == next_major(low) && low.numbers()[2] == 0 => {
+            let ([major, minor, _], text) = (low.numbers(), low.to_string());
+            let front = format!("{major}.{minor}");
+            format!("~> {front}{}", &text[front.len() + ".0".len()..])
         }
-        (low, high) => {
-            let low = match low {
-                Included(low) => format!(">= {low}"),
-                Excluded(low) => format!("> {low}"),
-                Unbounded => String::new(),
-            };
-            let high = match high {
-                Included(high) => format!("<= {high}"),
-                Excluded(high) => format!("< {high}"),
-                Unbounded => String::new(),
-            };
-            let and = if low.is_empty() || high.is_empty() {
-                ""
-            } else {
-                " and "
-            };
-            format!("{low}{and}{high}")
-        }
+        (Unbounded, high) => above(high),
+        (low, Unbounded) => below(low),
+        (low, high) => format!("{} and {}", below(low), above(high)),
+    }
+}
+
+fn below(bound: Bound<&Version>) -> String {
+    match bound {
+        Bound::Included(version) => format!(">= {version}"),
+        Bound::Excluded(version) => format!("> {version}"),
+        Bound::Unbounded => String::new(),
+    }
+}
+
+fn above(bound: Bound<&Version>) -> String {
+    match bound {
+        Bound::Included(version) => format!("<= {version}"),
+        Bound::Excluded(version) => format!("< {version}"),
+        Bound::Unbounded => String::new(),
     }
 }
 
@@ -159,6 +161,10 @@ mod tests {
         Requirement::parse(requirement)
             .unwrap()
             .allows(&Version::parse(version).unwrap())
+    }
+
+    fn words(set: &Ranges<Version>) -> String {
+        describe(set.iter().map(|(low, high)| (low.as_ref(), high.as_ref())))
     }
 
     #[test]
@@ -298,17 +304,17 @@ mod tests {
             ">= 1.0.0",
             "> 1.0.0 and <= 2.0.0",
         ] {
-            assert_eq!(describe(Requirement::parse(text).unwrap().ranges()), text);
+            assert_eq!(words(Requirement::parse(text).unwrap().ranges()), text);
         }
-        assert_eq!(describe(&Ranges::full()), "any version");
-        assert_eq!(describe(&Ranges::empty()), "no version");
+        assert_eq!(words(&Ranges::full()), "any version");
+        assert_eq!(words(&Ranges::empty()), "no version");
     }
 
     proptest! {
         #[test]
         fn any_text_is_a_requirement_or_not(text in "[0-9.~><=!a-d \\-+orn]{0,40}") {
             if let Some(requirement) = Requirement::parse(&text) {
-                let described = describe(requirement.ranges());
+                let described = words(requirement.ranges());
                 if described != "no version" && described != "any version" {
                     let again = Requirement::parse(&described);
                     prop_assert_eq!(again, Some(requirement), "{}", described);

@@ -1,12 +1,24 @@
-//! Sets of versions as the solver has them: with one more member for a package that is not there.
+//! Packages and sets of versions as the solver has them: with one more member for a package that is
+//! not there.
 
 use std::fmt;
 use std::ops::Bound;
 
 use pubgrub::{Ranges, VersionSet};
 
+use super::registry::Id;
 use super::requirement::{self, Requirement};
 use super::version::Version;
+
+/// A package as the solver knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Package(pub(super) Id);
+
+impl fmt::Display for Package {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.1)
+    }
+}
 
 /// What stands in a package's place.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +38,7 @@ impl fmt::Display for Slot {
     }
 }
 
-/// A set of slots, with words of its own for the report.
+/// A set of slots; in words, it is the requirement that asks for its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Slots(Ranges<Slot>);
 
@@ -37,37 +49,41 @@ impl Slots {
             Bound::Excluded(version) => Bound::Excluded(Slot::Version(version.clone())),
             Bound::Unbounded => open,
         };
-        let mut slots = match optional {
-            true => Ranges::singleton(Slot::Absent),
-            false => Ranges::empty(),
-        };
-        for (low, high) in requirement.ranges().iter() {
+        let versions = requirement.ranges().iter().map(|(low, high)| {
             let low = slot(low, Bound::Excluded(Slot::Absent));
-            let high = slot(high, Bound::Unbounded);
-            slots = slots.union(&Ranges::from_range_bounds((low, high)));
-        }
-        Self(slots)
+            (low, slot(high, Bound::Unbounded))
+        });
+        let absent = Bound::Included(Slot::Absent);
+        let absent = optional.then(|| (absent.clone(), absent));
+        Self(absent.into_iter().chain(versions).collect())
     }
 
-    pub(super) fn versions(&self) -> Ranges<Version> {
-        let version = |bound: &Bound<Slot>| match bound {
-            Bound::Included(Slot::Version(version)) => Bound::Included(version.clone()),
-            Bound::Excluded(Slot::Version(version)) => Bound::Excluded(version.clone()),
-            _ => Bound::Unbounded,
-        };
-        self.0
-            .iter()
-            .filter(|(_, high)| **high != Bound::Included(Slot::Absent))
-            .map(|(low, high)| Ranges::from_range_bounds((version(low), version(high))))
-            .fold(Ranges::empty(), |all, part| all.union(&part))
+    /// Whether a version is in it.
+    pub(super) fn allows(&self, version: &Version) -> bool {
+        self.0.contains(&Slot::Version(version.clone()))
+    }
+
+    /// Whether nothing at all would do.
+    pub(super) fn is_optional(&self) -> bool {
+        self.0.contains(&Slot::Absent)
     }
 }
 
 impl fmt::Display for Slots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let optional = self.0 != Ranges::full() && self.0.contains(&Slot::Absent);
-        f.write_str(&requirement::describe(&self.versions()))?;
-        f.write_str(if optional { " (optional)" } else { "" })
+        fn version(bound: &Bound<Slot>) -> Bound<&Version> {
+            match bound {
+                Bound::Included(Slot::Version(version)) => Bound::Included(version),
+                Bound::Excluded(Slot::Version(version)) => Bound::Excluded(version),
+                _ => Bound::Unbounded,
+            }
+        }
+        let segments = self
+            .0
+            .iter()
+            .filter(|(_, high)| **high != Bound::Included(Slot::Absent));
+        let segments = segments.map(|(low, high)| (version(low), version(high)));
+        f.write_str(&requirement::describe(segments))
     }
 }
 

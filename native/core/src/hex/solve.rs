@@ -7,20 +7,21 @@
 //! `dependency_resolution.md` of <https://github.com/hexpm/specifications>; PubGrub as
 //! <https://nex3.medium.com/pubgrub-2fb6470504f> describes it.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::fmt;
 
 use pubgrub::{
-    DefaultStringReporter, Dependencies, DependencyConstraints, DependencyProvider,
-    PackageResolutionStatistics, PubGrubError, Reporter, VersionSet,
+    Dependencies, DependencyConstraints, DependencyProvider, DerivationTree,
+    PackageResolutionStatistics, PubGrubError, VersionSet,
 };
 
 use super::error::{Fact, HexError, Kind, Result};
 use super::package::{Dependency, Release};
 use super::registry::{Id, Registry};
+use super::report;
 use super::requirement::Requirement;
-use super::slots::{Slot, Slots};
+use super::slots::{Package, Slot, Slots};
 use super::version::Version;
 use super::{limits, repo};
 use crate::job::Control;
@@ -42,86 +43,58 @@ pub(super) struct Problem<'a> {
 
 /// The versions of the root and of all that it needs.
 pub(super) fn solve(problem: &Problem<'_>) -> Result<Solution> {
-    match attempt(problem, false) {
-        Err(error) if error.kind == Kind::NoResolution => attempt(problem, true),
+    let mut provider = Provider {
+        problem,
+        with_retired: false,
+        passed_over: Cell::new(false),
+    };
+    match attempt(&provider) {
+        Err(error) if error.kind == Kind::NoResolution && provider.passed_over.get() => {
+            provider.with_retired = true;
+            attempt(&provider)
+        }
         other => other,
     }
 }
 
-fn attempt(problem: &Problem<'_>, with_retired: bool) -> Result<Solution> {
-    let provider = Provider {
-        problem,
-        with_retired,
-    };
-    let root = Package {
-        id: problem.root.clone(),
-        repo: None,
-    };
-    let solved = pubgrub::resolve(&provider, root, Slot::Version(problem.version.clone()));
-    let selected = solved.map_err(|error| provider.error(error))?;
-    let present = selected
-        .into_iter()
-        .filter_map(|(package, slot)| match slot {
-            Slot::Version(version) => Some((package.id, version)),
-            Slot::Absent => None,
-        });
+fn attempt(provider: &Provider<'_>) -> Result<Solution> {
+    let problem = provider.problem;
+    let root = Package(problem.root.clone());
+    let solved = pubgrub::resolve(provider, root, Slot::Version(problem.version.clone()));
+    let selected = solved.map_err(|error| provider.error(error))?.into_iter();
+    let present = selected.filter_map(|(package, slot)| match slot {
+        Slot::Version(version) => Some((package.0, version)),
+        Slot::Absent => None,
+    });
     Ok(present.collect())
 }
 
-/// A package as the solver and its report name it.
-#[derive(Debug, Clone)]
-struct Package {
-    id: Id,
-    /// The repository's name, where it is not the root's.
-    repo: Option<String>,
-}
-
-impl PartialEq for Package {
-    fn eq(&self, other: &Self) -> bool {
-        self.id == other.id
-    }
-}
-
-impl Eq for Package {}
-
-impl std::hash::Hash for Package {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.id.hash(state);
-    }
-}
-
-impl fmt::Display for Package {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.repo {
-            Some(repo) => write!(f, "{} (of {repo})", self.id.1),
-            None => f.write_str(&self.id.1),
-        }
-    }
-}
+/// Why nothing fits.
+pub(super) type Tree = DerivationTree<Package, Slots, String>;
 
 type Available = Dependencies<Package, Slots, String>;
 
 struct Provider<'a> {
     problem: &'a Problem<'a>,
     with_retired: bool,
+    /// Whether a retired release was left out that could have been chosen.
+    passed_over: Cell<bool>,
 }
 
 impl Provider<'_> {
     fn usable(&self, id: &Id, release: &Release) -> bool {
         let asked_for = || *id == self.problem.root && release.version == self.problem.version;
         let preferred = || self.problem.preferred.get(id) == Some(&release.version);
-        release.retired.is_none() || self.with_retired || asked_for() || preferred()
+        let usable = release.retired.is_none() || self.with_retired || asked_for() || preferred();
+        self.passed_over.set(self.passed_over.get() || !usable);
+        usable
     }
 
     /// What a dependency of a package in this repository means.
     fn dependency(&self, from: usize, dependency: &Dependency) -> Result<Package> {
         let repos = self.problem.registry.repos;
         let repo = repo::of_dependency(repos, dependency.repository.as_deref(), from)?;
-        let foreign = repo != self.problem.root.0;
-        Ok(Package {
-            id: (repo, dependency.name.clone()),
-            repo: foreign.then(|| repos[repo].name.clone()),
-        })
+        Ok(Package((repo, dependency.name.clone())))
     }
 
     fn constraints(&self, from: usize, release: &Release) -> Result<Available> {
@@ -131,7 +104,7 @@ impl Provider<'_> {
                 let Dependency {
                     name, requirement, ..
                 } = dependency;
-                let words = format!("because its requirement on {name} is none: {requirement:?}");
+                let words = format!("its requirement on {name} is none: {requirement:?}");
                 return Ok(Dependencies::Unavailable(words));
             };
             let slots = Slots::of(&requirement, dependency.optional);
@@ -139,33 +112,38 @@ impl Provider<'_> {
             let known: &mut Slots = constraints.entry(package).or_insert_with(Slots::full);
             *known = known.intersection(&slots);
         }
-        let needed = constraints
-            .iter()
-            .filter(|(_, slots)| !slots.contains(&Slot::Absent));
-        let needed: Vec<Id> = needed.map(|(package, _)| package.id.clone()).collect();
+        let needed = constraints.iter().filter(|(_, slots)| !slots.is_optional());
+        let needed: Vec<Id> = needed.map(|(package, _)| package.0.clone()).collect();
         self.problem.registry.prefetch(&needed);
         Ok(Dependencies::Available(constraints))
     }
 
     fn error(&self, error: PubGrubError<Self>) -> HexError {
         match error {
-            PubGrubError::NoSolution(mut tree) => {
-                tree.collapse_no_versions();
-                self.no_resolution(&DefaultStringReporter::report(&tree))
-            }
+            PubGrubError::NoSolution(tree) => self.no_resolution(tree),
             PubGrubError::ErrorChoosingVersion { source, .. }
             | PubGrubError::ErrorRetrievingDependencies { source, .. }
             | PubGrubError::ErrorInShouldCancel(source) => source,
         }
     }
 
-    fn no_resolution(&self, report: &str) -> HexError {
-        let (name, version) = (&self.problem.root.1, &self.problem.version);
-        let report = report.split_whitespace().collect::<Vec<_>>().join(" ");
-        let message = format!("no versions satisfy all that {name} {version} requires: {report}");
-        HexError::new(Kind::NoResolution, message)
-            .with(Fact::Package, name)
-            .with(Fact::Version, version)
+    fn no_resolution(&self, tree: Tree) -> HexError {
+        let Problem {
+            root,
+            version,
+            registry,
+            ..
+        } = self.problem;
+        let report = report::sentences(tree, registry, &root.1);
+        let message = format!(
+            "no versions satisfy all that {} {version} requires: {report}",
+            root.1
+        );
+        HexError::new(Kind::NoResolution, message).about(
+            &root.1,
+            version,
+            &registry.repos[root.0].name,
+        )
     }
 }
 
@@ -184,42 +162,34 @@ impl DependencyProvider for Provider<'_> {
         slots: &Slots,
         _statistics: &PackageResolutionStatistics,
     ) -> Self::Priority {
-        if slots.contains(&Slot::Absent) {
+        if slots.is_optional() {
             return (false, Reverse(usize::MAX));
         }
-        let known = self.problem.registry.package(&package.id);
+        let known = self.problem.registry.package(&package.0);
         // An error shows when a version is chosen, at once.
         let choices = known.map_or(0, |known| {
-            let versions = slots.versions();
             let releases = known.releases.iter();
             releases
-                .filter(|release| versions.contains(&release.version))
+                .filter(|release| slots.allows(&release.version))
                 .count()
         });
         (true, Reverse(choices))
     }
 
     fn choose_version(&self, package: &Package, slots: &Slots) -> Result<Option<Slot>> {
-        if slots.contains(&Slot::Absent) {
+        if slots.is_optional() {
             return Ok(Some(Slot::Absent));
         }
-        let known = self.problem.registry.package(&package.id)?;
-        let preferred = self.problem.preferred.get(&package.id);
-        let versions = slots.versions();
+        let known = self.problem.registry.package(&package.0)?;
+        let preferred = self.problem.preferred.get(&package.0);
         let best = known
             .releases
             .iter()
-            .filter(|release| versions.contains(&release.version))
-            .filter(|release| self.usable(&package.id, release))
-            .max_by_key(|release| {
-                let version = &release.version;
+            .filter(|one| slots.allows(&one.version) && self.usable(&package.0, one))
+            .max_by_key(|one| {
+                let version = &one.version;
                 let locked = preferred == Some(version);
-                (
-                    locked,
-                    release.retired.is_none(),
-                    !version.is_pre(),
-                    version,
-                )
+                (locked, one.retired.is_none(), !version.is_pre(), version)
             });
         Ok(best.map(|release| Slot::Version(release.version.clone())))
     }
@@ -228,12 +198,10 @@ impl DependencyProvider for Provider<'_> {
         let Slot::Version(version) = slot else {
             return Ok(Dependencies::Available(DependencyConstraints::default()));
         };
-        let known = self.problem.registry.package(&package.id)?;
+        let known = self.problem.registry.package(&package.0)?;
         match known.release(version) {
-            Some(release) => self.constraints(package.id.0, release),
-            None => Ok(Dependencies::Unavailable(
-                "because there is no such version".into(),
-            )),
+            Some(release) => self.constraints(package.0.0, release),
+            None => Ok(Dependencies::Unavailable("there is no such version".into())),
         }
     }
 

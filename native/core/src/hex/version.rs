@@ -2,22 +2,22 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 use super::limits;
 
-/// One version. Build metadata takes no part in comparisons.
+/// One version. Build metadata takes no part in comparisons. Copies share one value: the solver
+/// makes many.
 #[derive(Debug, Clone)]
-pub struct Version {
-    /// `1` in `1.2.3`.
-    pub major: u64,
-    /// `2` in `1.2.3`.
-    pub minor: u64,
-    /// `3` in `1.2.3`.
-    pub patch: u64,
+pub struct Version(Arc<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
+    numbers: [u64; 3],
     /// What follows `-`; empty for a release.
-    pub pre: Vec<Identifier>,
+    pre: Vec<Identifier>,
     /// What follows `+`.
-    pub build: Option<String>,
+    build: Option<String>,
 }
 
 /// One part of a pre-release; numbers come before words.
@@ -42,30 +42,29 @@ impl Version {
         parsed.has_patch.then_some(parsed.version)
     }
 
-    /// A version without pre-release and build metadata.
-    pub fn new(major: u64, minor: u64, patch: u64) -> Self {
-        Self {
-            major,
-            minor,
-            patch,
-            pre: Vec::new(),
-            build: None,
-        }
+    /// Major, minor and patch.
+    pub fn numbers(&self) -> [u64; 3] {
+        self.0.numbers
+    }
+
+    /// What follows `-`; empty for a release.
+    pub fn pre(&self) -> &[Identifier] {
+        &self.0.pre
     }
 
     /// Whether this is a pre-release.
     pub fn is_pre(&self) -> bool {
-        !self.pre.is_empty()
+        !self.0.pre.is_empty()
     }
 
     /// The first of all versions with these numbers: `1.2.3-0`.
-    pub(super) fn first_pre(mut self) -> Self {
-        self.pre = vec![Identifier::Number(0)];
-        self
-    }
-
-    fn numbers(&self) -> (u64, u64, u64) {
-        (self.major, self.minor, self.patch)
+    pub(super) fn first(numbers: [u64; 3]) -> Self {
+        let pre = vec![Identifier::Number(0)];
+        Self(Arc::new(Parts {
+            numbers,
+            pre,
+            build: None,
+        }))
     }
 }
 
@@ -85,13 +84,12 @@ pub(super) fn approximate(text: &str) -> Option<Approximate> {
     if numbers.next().is_some() || build.is_some_and(|build| !build.split('.').all(is_word)) {
         return None;
     }
-    let version = Version {
-        major,
-        minor,
-        patch,
+    let parts = Parts {
+        numbers: [major, minor, patch],
         pre: pre.map_or(Some(Vec::new()), identifiers)?,
         build: build.map(str::to_owned),
     };
+    let version = Version(Arc::new(parts));
     Some(Approximate { version, has_patch })
 }
 
@@ -129,7 +127,7 @@ fn is_word(part: &str) -> bool {
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
         let pre = match (self.is_pre(), other.is_pre()) {
-            (true, true) => self.pre.cmp(&other.pre),
+            (true, true) => self.pre().cmp(other.pre()),
             (pre, other_pre) => other_pre.cmp(&pre),
         };
         self.numbers().cmp(&other.numbers()).then(pre)
@@ -152,15 +150,16 @@ impl Eq for Version {}
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)?;
-        for (index, part) in self.pre.iter().enumerate() {
+        let [major, minor, patch] = self.numbers();
+        write!(f, "{major}.{minor}.{patch}")?;
+        for (index, part) in self.pre().iter().enumerate() {
             f.write_str(if index == 0 { "-" } else { "." })?;
             match part {
                 Identifier::Number(number) => write!(f, "{number}")?,
                 Identifier::Word(word) => f.write_str(word)?,
             }
         }
-        match &self.build {
+        match &self.0.build {
             Some(build) => write!(f, "+{build}"),
             None => Ok(()),
         }

@@ -2,6 +2,7 @@
 
 mod fetching;
 mod resolving;
+mod solving;
 mod trusting;
 mod world;
 
