@@ -14,7 +14,7 @@
 -type config() :: #{atom() => term()}.
 -type problem() :: #{key := atom(), got := term(), expected := binary()}.
 -type kind() ::
-    text | texts | url | path | paths | subdir | branch | module | positive | interval | boolean
+    text | texts | url | path | paths | subdir | branch | module | positive | limit | interval | boolean
     | {one_of, [atom()]} | hex_repos | hex_mirror | content_stores.
 
 -define(ACTIVE, {?MODULE, active}).
@@ -57,6 +57,7 @@ table() ->
         {build_env, texts, undefined},
         {build_read, paths, undefined},
         {max_builds_kept, positive, 3},
+        {max_store_size, limit, 10 * ?GIB},
         {stop_timeout, positive, 10000},
         {start_timeout, positive, 60000},
         {retry_min, positive, 5000},
@@ -159,6 +160,9 @@ check(branch, Value) -> text(Value, fun is_branch/1, <<"the name of a branch">>)
 check(module, Value) -> module(Value);
 check(positive, Value) when is_integer(Value), Value > 0 -> {ok, Value};
 check(positive, _Value) -> {error, <<"a positive integer">>};
+check(limit, infinity) -> {ok, infinity};
+check(limit, Value) when is_integer(Value), Value > 0 -> {ok, Value};
+check(limit, _Value) -> {error, <<"a positive number of bytes, or infinity">>};
 check(interval, infinity) -> {ok, infinity};
 check(interval, Value) when is_integer(Value), Value > 0, Value < 1 bsl 32 -> {ok, Value};
 check(interval, _Value) -> {error, <<"a positive number of milliseconds, or infinity">>};

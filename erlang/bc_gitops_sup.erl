@@ -61,6 +61,7 @@ stop_reconciler() ->
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
     ok = bc_gitops_registry:create(),
+    ok = bc_gitops_workspace:create(),
     _ = check_library(),
     Turns = #{id => bc_gitops_turns, start => {bc_gitops_turns, start_link, []}},
     Managed = #{

@@ -4,7 +4,7 @@
 
 -include("bc_gitops.hrl").
 
--export([run/1, stored/4]).
+-export([run/1, stored/4, built_before/4]).
 
 -export_type([job/0]).
 
@@ -25,8 +25,9 @@ run(#{name := Name, scratch := Scratch, options := #{timeout := Timeout}, log :=
     Started = erlang:monotonic_time(millisecond),
     %% Beside its home, whatever the application's name is.
     Dir = filename:join([unicode:characters_to_list(Scratch), "src", atom_to_list(Name)]),
-    Result = steps([fun fetch/1, fun detect/1, fun toolchain/1, fun build_or_find/1],
-                   Job#{dir => Dir, until => Started + Timeout}),
+    Ended = steps([fun fetch/1, fun detect/1, fun toolchain/1, fun build_or_find/1],
+                  Job#{dir => Dir, until => Started + Timeout}),
+    Result = bc_gitops_disk:explained(Ended, Scratch),
     Duration = erlang:monotonic_time(millisecond) - Started,
     bc_gitops_build_log:write(Log, closing_line(Result, Duration)),
     report(Name, Result, Duration),
@@ -105,8 +106,17 @@ build_or_find(#{name := Name, workspace := Workspace, version := Version} = Job)
     {ok, bc_gitops_store:build()} | {error, not_found}
     when Workspace :: binary(), Revision :: binary(), Version :: binary() | undefined.
 stored(Workspace, Name, Revision, Version) ->
-    first_whole(Workspace, [Build || #{version := V} = Build
-                                        <- bc_gitops_store:find(Workspace, Name, Revision),
+    usable(Workspace, bc_gitops_store:find(Workspace, Name, Revision), Version).
+
+%% @doc The same of what this source last gave, whatever that was.
+-spec built_before(Workspace, atom(), #source_spec{}, Version) ->
+    {ok, bc_gitops_store:build()} | {error, not_found}
+    when Workspace :: binary(), Version :: binary() | undefined.
+built_before(Workspace, Name, Source, Version) ->
+    usable(Workspace, bc_gitops_store:built_from(Workspace, Name, Source), Version).
+
+usable(Workspace, Builds, Version) ->
+    first_whole(Workspace, [Build || #{version := V} = Build <- Builds,
                                      Version =:= undefined orelse V =:= Version,
                                      is_current(Workspace, Build)]).
 

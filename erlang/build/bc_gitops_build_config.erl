@@ -1,7 +1,7 @@
 %%% @doc The settings of builds; the one place of this room that asks for configuration.
 -module(bc_gitops_build_config).
 
--export([workspace_path/0, build_timeout/0, build_jobs/0, builds_kept/0]).
+-export([workspace_path/0, build_timeout/0, build_jobs/0, builds_kept/0, store_size/0]).
 -export([passed_variables/0, passed_environment/0, sandbox/0, limits/1]).
 -export([readable/0, own_paths/0, known_hosts/0]).
 
@@ -29,6 +29,11 @@ build_jobs() ->
 -spec builds_kept() -> pos_integer().
 builds_kept() ->
     setting(max_builds_kept).
+
+%% @doc How many bytes of builds the store holds, as far as they are not in use.
+-spec store_size() -> pos_integer() | infinity.
+store_size() ->
+    setting(max_store_size).
 
 %% @doc The names of this VM's environment variables that builds get to see; `build_env' names more.
 -spec passed_variables() -> [string()].

@@ -7,7 +7,7 @@
 -module(bc_gitops_store).
 
 -export([key/3, lookup/2, find/3, built_from/3, publish/4, seal/2]).
--export([keys/1, keys/2, delete/3, touch/2, touched/2, path/2]).
+-export([keys/1, keys/2, delete/3, touch/2, touched/2, known/2, path/2]).
 -export([architecture/0, options/0, source_id/1]).
 
 -export_type([build/0]).
@@ -209,13 +209,17 @@ is_prefix(Prefix, Key) ->
     ok | {error, {unwritable, map()}}.
 delete(Workspace, Key, Trash) ->
     Target = filename:join(Trash, <<"removed-", Key/binary>>),
-    ok = bc_gitops_tree:remove(Target),
+    _ = bc_gitops_tree:remove(Target),
     _ = filelib:ensure_path(Trash),
     case file:rename(path(Workspace, Key), Target) of
         ok -> bc_gitops_tree:remove(Target);
-        {error, enoent} -> ok;
-        {error, Reason} -> {error, {unwritable, #{path => path(Workspace, Key), reason => Reason}}}
+        {error, _} -> delete_in_place(path(Workspace, Key))
     end.
+
+%% A full disk may have no room for another name. Without its manifest it is no build any more.
+delete_in_place(Dir) ->
+    _ = file:delete(filename:join(Dir, "manifest")),
+    bc_gitops_tree:remove(Dir).
 
 %% @doc Notes that a build was asked for now; the ones asked for longest ago go first.
 -spec touch(Workspace :: file:filename_all(), Key :: binary()) -> ok.
@@ -231,6 +235,20 @@ touched(Workspace, Key) ->
         {ok, #file_info{mtime = Time}} -> Time;
         {error, _} -> {{1970, 1, 1}, {0, 0, 0}}
     end.
+
+%% @doc The bytes of a build's files, and the keys that it needs.
+-spec known(Workspace :: file:filename_all(), Key :: binary()) ->
+    {Size :: non_neg_integer(), Needs :: [binary()]}.
+known(Workspace, Key) ->
+    case lookup(Workspace, Key) of
+        {ok, #{size := Size, needs := Needs}} -> {Size, Needs};
+        {ok, #{needs := Needs}} -> {size_on_disk(Workspace, Key), Needs};
+        {error, not_found} -> {size_on_disk(Workspace, Key), []}
+    end.
+
+size_on_disk(Workspace, Key) ->
+    Dir = unicode:characters_to_list(path(Workspace, Key)),
+    filelib:fold_files(Dir, "", true, fun(File, Sum) -> filelib:file_size(File) + Sum end, 0).
 
 %% @doc Where a build is; with the key `<<>>' the store itself.
 -spec path(Workspace :: file:filename_all(), Key :: binary()) -> binary().

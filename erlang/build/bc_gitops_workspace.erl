@@ -7,8 +7,10 @@
 -module(bc_gitops_workspace).
 
 -include("bc_gitops.hrl").
+-include_lib("kernel/include/logger.hrl").
 
--export([prepare/3, prepared/2, lookup/1, check/1, in_use/2, released/2, build_log/1, child_specs/0]).
+-export([prepare/3, prepared/2, lookup/1, check/1, build_log/1]).
+-export([keep/2, keep_only/1, forget/1, in_use/2, released/2, create/0, child_specs/0]).
 %% What callers of 0.7 know
 -export([init/0, init/1, fetch_package/2, remove_package/1, delete_package/1, cleanup/0]).
 -export([get_package_path/1, get_ebin_paths/1, add_code_path/1, purge_package_modules/1]).
@@ -25,6 +27,9 @@
     lock => bc_gitops_source:lock()    % the packages that were chosen for the same source before
 }.
 
+%% Errors of a source that cannot be asked. What it gave before is as good as then.
+-define(SILENT, [unreachable, timeout, not_found, auth_failed, certificate, host_key, connection_broken,
+                 tls, status]).
 %% Removing what a killed build left takes as long as its runner may take.
 -define(SHUTDOWN, 30000).
 
@@ -35,9 +40,11 @@ prepare(Name, #source_spec{} = Source, Options) ->
     Timeout = maps:get(timeout, Options, bc_gitops_build_config:build_timeout()),
     case check_name(Name) of
         ok ->
-            Cache = filename:join(bc_gitops_workspace_server:root(), <<"packages">>),
+            Root = bc_gitops_workspace_server:root(),
+            Cache = filename:join(Root, <<"packages">>),
             All = Options#{timeout => Timeout, app => Name, cache => Cache},
-            bc_gitops_build_error:explained(resolve(Name, Source, All));
+            bc_gitops_build_error:explained(
+                bc_gitops_disk:explained(resolve(Name, Source, All), Root));
         {error, _} = Error -> Error
     end.
 
@@ -65,24 +72,64 @@ check(#{key := Key} = Build) ->
             Error
     end.
 
-%% @doc Keeps a build in the store as long as Owner has not said `released/2'.
+%% @doc These builds stay in the store, also when this node is down, until Owner says otherwise; no
+%% others do by Owner's word.
+-spec keep(Owner :: atom(), Keys :: [binary()]) -> ok.
+keep(Owner, Keys) ->
+    ok = bc_gitops_workspace_server:ensure(),
+    {Table, Root} = {bc_gitops_workspace_server:table(), bc_gitops_workspace_server:root()},
+    case ets:lookup(Table, {kept, Owner}) of
+        [{_, Keys, {Root, ok}}] ->
+            ok;
+        _ ->
+            true = ets:insert(Table, {{kept, Owner}, Keys, unsaid}),
+            %% A disk that cannot be written holds them in this VM, and is asked again the next time.
+            Said = bc_gitops_store_pins:keep(Root, Owner, Keys),
+            true = ets:insert(Table, {{kept, Owner}, Keys, {Root, Said}}),
+            ok
+    end.
+
+kept_by(Owner) ->
+    case ets:lookup(bc_gitops_workspace_server:table(), {kept, Owner}) of
+        [{_, Keys, _}] -> Keys;
+        [] -> []
+    end.
+
+%% @doc The application is gone: nothing is kept for it, or known by its name.
+-spec forget(atom()) -> ok.
+forget(Name) ->
+    ok = keep(Name, []),
+    true = ets:delete(bc_gitops_workspace_server:table(), {kept, Name}),
+    bc_gitops_workspace_cleaner:forget(Name).
+
+%% @doc Of this node no other owners keep builds.
+-spec keep_only(Owners :: [atom()]) -> ok.
+keep_only(Owners) ->
+    ok = bc_gitops_workspace_server:ensure(),
+    bc_gitops_store_pins:keep_only(bc_gitops_workspace_server:root(), Owners).
+
+%% @doc Keeps one more build until Owner says `released/2'.
 -spec in_use(Key :: binary(), Owner :: atom()) -> ok.
 in_use(Key, Owner) ->
     ok = bc_gitops_workspace_server:ensure(),
-    true = ets:insert(bc_gitops_workspace_server:table(), {{in_use, Key, Owner}}),
-    ok.
+    keep(Owner, lists:usort([Key | kept_by(Owner)])).
 
 %% @doc Ends what `in_use/2' began.
 -spec released(Key :: binary(), Owner :: atom()) -> ok.
 released(Key, Owner) ->
     ok = bc_gitops_workspace_server:ensure(),
-    true = ets:delete(bc_gitops_workspace_server:table(), {in_use, Key, Owner}),
-    ok.
+    keep(Owner, kept_by(Owner) -- [Key]).
 
 %% @doc What the last builds of an application printed, the newest last.
 -spec build_log(atom()) -> {ok, binary()} | {error, not_found}.
 build_log(Name) ->
     bc_gitops_build_log:read(Name).
+
+%% @doc Makes the tables of what is prepared, kept and built; the caller owns them, so that they
+%% outlive the process that serves them.
+-spec create() -> ok.
+create() ->
+    bc_gitops_workspace_server:create().
 
 %% @doc For the supervisor of the application.
 -spec child_specs() -> [supervisor:child_spec()].
@@ -172,7 +219,7 @@ delete_package(Name) ->
     case check_name(Name) of
         ok ->
             bc_gitops_workspace_cleaner:forget(Name),
-            bc_gitops_workspace_cleaner:delete_unused(fun(#{app := App}) -> App =:= Name end);
+            bc_gitops_workspace_cleaner:delete_unused(Name);
         {error, _} = Error ->
             Error
     end.
@@ -183,7 +230,7 @@ cleanup() ->
     bc_gitops_workspace_cleaner:forget('_'),
     Content = filename:join(bc_gitops_workspace_server:root(), <<"content">>),
     ok = bc_gitops_content_cache:trim(Content, 0),
-    bc_gitops_workspace_cleaner:delete_unused(fun(_) -> true end).
+    bc_gitops_workspace_cleaner:delete_unused(all).
 
 %% @doc Which build tool a directory is for.
 -spec detect_project_type(file:filename_all()) -> bc_gitops_build_tool:tool() | unknown.
@@ -205,8 +252,13 @@ check_name(Name) ->
 resolve(Name, Source, Options) ->
     Known = maps:merge(lock_of_build(Name, Source, Options), Options),
     case bc_gitops_source:resolve(Source, Known) of
-        {error, _} = Error -> Error;
-        Resolved -> find_or_build(Name, Source, Resolved, Known)
+        {error, {Kind, _}} = Error ->
+            case lists:member(Kind, ?SILENT) andalso built_before(Name, Source, Options) of
+                {ok, Build} -> without_source(Name, Source, Error, Build);
+                _ -> Error
+            end;
+        Resolved ->
+            find_or_build(Name, Source, Resolved, Known)
     end.
 
 %% What a build of this version was locked to is in the store: going back to it takes no registry.
@@ -218,6 +270,25 @@ lock_of_build(Name, #source_spec{type = hex} = Source, #{version := Version}) ->
     end;
 lock_of_build(_Name, _Source, _Options) ->
     #{}.
+
+%% What a ref meant when its source was last heard of; where nobody listened, what was last built.
+built_before(Name, #source_spec{type = git, url = Url, ref = Ref} = Source, Options) ->
+    case is_binary(Ref) andalso bc_gitops_source_watch:wanted(Url, Ref) of
+        {ok, Revision} -> stored(Name, {ok, #{revision => Revision}}, Options);
+        _ -> built_from(Name, Source, Options)
+    end;
+built_before(Name, Source, Options) ->
+    built_from(Name, Source, Options).
+
+built_from(Name, Source, Options) ->
+    Version = maps:get(version, Options, undefined),
+    bc_gitops_build:built_before(bc_gitops_workspace_server:root(), Name, Source, Version).
+
+without_source(Name, Source, {error, Reason}, #{revision := Revision} = Build) ->
+    ?LOG_WARNING("~s: its source does not answer (~ts); revision ~ts, which was built before, is used",
+                 [Name, bc_gitops_build_error:format_error(Reason), Revision],
+                 #{application => bc_gitops, app => Name}),
+    remember(Name, Source, Build).
 
 find_or_build(Name, Source, Known, Options) ->
     case stored(Name, Known, Options) of
@@ -255,7 +326,7 @@ build(Name, #source_spec{ref = Ref} = Source, Known, Options, Scratch) ->
     case bc_gitops_build:run(Job) of
         {ok, #{key := Key} = Build} ->
             {ok, _} = Done = remember(Name, Source, Build),
-            ok = bc_gitops_workspace_cleaner:prune(Name, Key),
+            ok = bc_gitops_workspace_cleaner:stored(Name, Key),
             Done;
         {error, _} = Error ->
             Error

@@ -103,9 +103,9 @@ init({#{name := Name} = Store, Config}) ->
             first(pending, Data)
     end.
 
-first(State, #data{name = Name, store = Store} = Data) ->
+first(State, Data) ->
     ok = publish(State, Data),
-    ok = retain(Name, [], builds(Store)),
+    ok = keep_builds(Data),
     {ok, State, Data}.
 
 -spec handle_event(gen_statem:event_type(), term(), bc_gitops_registry:app_state_name(), #data{}) ->
@@ -445,7 +445,6 @@ landed(Target, #data{store = Store, action = Action} = Data) ->
         deaths := maps:remove(bc_gitops_goal:revision_id(Target), Deaths),
         previous := case Before of undefined -> Previous; Target -> Previous; _ -> Before end
     },
-    ok = retain(Data#data.name, builds(Store), builds(Landed)),
     case Action of
         restore -> Data#data{store = Landed};
         _ -> Data#data{store = (pin(Landed, Data))#{quarantine := undefined}}
@@ -465,16 +464,15 @@ removed(#data{goal = Goal} = Data) ->
             gone(Empty#data{next = undefined})
     end.
 
-%% The builds that a restart or a rollback needs stay in the store.
-builds(#{confirmed := Confirmed, previous := Previous}) ->
-    lists:usort([Key || #{key := Key} <- [Confirmed, Previous], is_binary(Key)]).
+%% What runs, what a restart or a rollback needs, and what is just switched on stay in the store.
+keep_builds(#data{name = Name, store = Store}) ->
+    #{current := Current, confirmed := Confirmed, previous := Previous, switch := Switch} = Store,
+    Target = case Switch of undefined -> undefined; #{target := Wanted} -> Wanted end,
+    Keys = [Key || #{key := Key} <- [Current, Confirmed, Previous, Target], is_binary(Key)],
+    bc_gitops_workspace:keep(Name, lists:usort(Keys)).
 
-retain(Name, Before, Now) ->
-    lists:foreach(fun(Key) -> bc_gitops_workspace:in_use(Key, Name) end, Now -- Before),
-    lists:foreach(fun(Key) -> bc_gitops_workspace:released(Key, Name) end, Before -- Now).
-
-gone(#data{name = Name, store = Store, config = #{state_path := StatePath}} = Data) ->
-    ok = retain(Name, builds(Store), []),
+gone(#data{name = Name, config = #{state_path := StatePath}} = Data) ->
+    ok = bc_gitops_workspace:forget(Name),
     _ = bc_gitops_state:delete_app(StatePath, Name),
     ok = bc_gitops_registry:delete_app(Name),
     settle(ok, Data),
@@ -642,6 +640,7 @@ unjournal(#data{store = Store} = Data) ->
     Data#data{store = Store#{switch := undefined}}.
 
 save(#data{store = Store, config = #{state_path := StatePath}} = Data) ->
+    ok = keep_builds(Data),
     case bc_gitops_state:write_app(StatePath, Store) of
         ok ->
             bc_gitops_registry:put(state_error, undefined);

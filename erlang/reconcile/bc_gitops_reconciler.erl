@@ -161,8 +161,15 @@ restore(#state{config = #{state_path := StatePath}} = State0) ->
     State = adopt_processes(State0#state{phase = restoring}),
     New = [App || #{name := Name} = App <- Stored, not is_map_key(Name, State#state.apps)],
     Handed = restore_apps(New, State),
+    ok = forget_builds([Name || #{name := Name} <- Stored] ++ maps:keys(Handed#state.apps), Problems),
     _ = erlang:send_after(?RESTORE_PATIENCE, self(), restored),
     maybe_restored(show(Handed)).
+
+%% What is kept for apps that neither run nor are on disk is kept for nobody.
+forget_builds(Known, []) ->
+    bc_gitops_workspace:keep_only(Known);
+forget_builds(_Known, _Problems) ->
+    ok.
 
 %% Processes of apps outlive a crash of this one.
 adopt_processes(State) ->

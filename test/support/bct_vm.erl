@@ -1,21 +1,29 @@
 %%% @doc Virtual machines of their own that run bc_gitops, to be killed.
 -module(bct_vm).
 
--export([start/1, start/2, kill/1, stop/1, call/4, eventually/2, await_down/1]).
+-export([start/1, start/2, start_by/2, kill/1, stop/1, call/4, eventually/2, await_down/1]).
 
 -define(WAIT, 60000).
 
 %% @doc A VM with bc_gitops started and Env as its environment.
 start(Env) ->
-    Vm = start(bare, []),
+    with_application(start(bare, []), Env).
+
+%% @doc The same; Exec, a program with arguments, is given erl's arguments.
+start_by(Exec, Env) ->
+    with_application(start(#{exec => Exec}, []), Env).
+
+with_application(Vm, Env) ->
     ok = call(Vm, application, load, [bc_gitops_app_env(Env)]),
     {ok, _} = call(Vm, application, ensure_all_started, [bc_gitops]),
     Vm.
 
 %% @doc A VM in which nothing is started but what Args say.
 start(bare, Args) ->
+    start(#{}, Args);
+start(Options, Args) ->
     Paths = lists:append([["-pa", Path] || Path <- code:get_path(), is_ours(Path)]),
-    {ok, Peer, _Node} = peer:start(#{
+    {ok, Peer, _Node} = peer:start(Options#{
         connection => standard_io, args => Paths ++ Args ++ ["-kernel", "logger_level", "critical"],
         wait_boot => ?WAIT, env => [{"ERL_CRASH_DUMP_SECONDS", "0"}]
     }),

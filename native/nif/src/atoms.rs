@@ -227,7 +227,6 @@ rustler::atoms! {
     free_files,
     total_files,
     build_damaged,
-    no_space,
     special_file,
     too_many_files,
 

@@ -88,7 +88,7 @@ pub fn io_kind(error: &std::io::Error) -> Atom {
     use std::io::ErrorKind::{NotFound, QuotaExceeded, StorageFull};
     match error.kind() {
         NotFound => atoms::not_found(),
-        StorageFull | QuotaExceeded => atoms::no_space(),
+        StorageFull | QuotaExceeded => atoms::disk_full(),
         _ => atoms::io(),
     }
 }
