@@ -45,6 +45,7 @@ table() ->
         {git_auth_hosts, texts, undefined},
         {allow_http, boolean, false},
         {allow_local_sources, boolean, false},
+        {allow_unverified_releases, boolean, false},
         {hex_repos, hex_repos, undefined},
         {hex_mirror, hex_mirror, undefined},
         {content_stores, content_stores, []},

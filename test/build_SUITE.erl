@@ -29,7 +29,7 @@ groups() ->
         {failures, [], [
             compile_error_shows_its_output, dependency_that_does_not_come, version_is_another,
             unknown_project, missing_tool_is_named, module_without_beam, beam_named_otherwise,
-            broken_app_file, other_sources_are_not_built_yet, local_sources_only_when_allowed,
+            broken_app_file, local_sources_only_when_allowed,
             hostile_names_touch_nothing, hostile_refs_and_urls_run_nothing,
             store_that_cannot_be_written
         ]}
@@ -326,11 +326,6 @@ broken_app_file(Config) ->
                          "{application, demo_f, [{vsn, \"1\"}, {modules, \"x\"}]}.",
                      "{application, demo_f, [{vsn, \"1\"}, {modules, [a|b]}]}.",
                      "{application, demo_f, [{vsn, \"1\"} | x]}."]].
-
-other_sources_are_not_built_yet(_Config) ->
-    [?assertMatch({error, {not_supported_yet, #{what := Type}}},
-                  prepare(demo_s, #source_spec{type = Type, url = <<"https://example.org">>}))
-     || Type <- [release]].
 
 local_sources_only_when_allowed(Config) ->
     commit(Config, bct_app:erlang_mk("demo_l", "1.0.0")),

@@ -69,7 +69,7 @@ fetch(#{name := Name, source := Source, known := Known, dir := Dir, options := O
 
 wanted({ok, #{revision := Revision}}, _Source) -> Revision;
 wanted(unknown, #source_spec{ref = Ref}) when is_binary(Ref) -> Ref;
-wanted(unknown, #source_spec{url = Url}) -> bc_gitops_config:public_url(Url).
+wanted(unknown, #source_spec{url = Url}) -> hd(binary:split(bc_gitops_config:public_url(Url), <<"?">>)).
 
 detect(#{tool := Tool} = Job) ->
     {ok, Job#{tool => bc_gitops_build_tool:module(Tool)}};
@@ -82,9 +82,9 @@ detect(#{dir := Dir, name := Name} = Job) ->
                   "erlang.mk">>}}}
     end.
 
-toolchain(#{tool := Tool, workspace := Workspace} = Job) ->
+toolchain(#{tool := Tool, dir := Dir, workspace := Workspace} = Job) ->
     Environment = bc_gitops_build_command:trusted_environment(Workspace),
-    case bc_gitops_toolchain:identity(Tool, Environment) of
+    case bc_gitops_toolchain:identity(Tool, Dir, Environment) of
         {ok, Identity} ->
             case bc_gitops_toolchain:loadable(Identity) of
                 ok -> {ok, Job#{toolchain => maps:get(text, Identity)}};
@@ -132,28 +132,43 @@ first_whole(Workspace, [#{key := Key} = Build | Rest]) ->
             first_whole(Workspace, Rest)
     end.
 
-is_current(Workspace, #{tool := Tool, toolchain := Toolchain, otp := Otp} = Build) ->
-    Environment = bc_gitops_build_command:trusted_environment(Workspace),
-    Fits = case bc_gitops_toolchain:identity(bc_gitops_build_tool:module(Tool), Environment) of
-        {ok, #{text := Text}} -> Text =:= Toolchain;
-        {error, _} -> Otp =:= list_to_binary(erlang:system_info(otp_release))
+is_current(Workspace, #{tool := Tool, arch := Arch, options := Options} = Build) ->
+    Module = bc_gitops_build_tool:module(Tool),
+    Fits = case bc_gitops_build_tool:is_prebuilt(Module) of
+        true -> is_of_this_otp(Build);
+        false -> is_of_these_tools(Workspace, Module, Build)
     end,
-    #{arch := Arch, options := Options} = Build,
     Fits andalso Arch =:= bc_gitops_store:architecture()
         andalso Options =:= bc_gitops_store:options().
 
+is_of_these_tools(Workspace, Module, #{toolchain := Toolchain} = Build) ->
+    Environment = bc_gitops_build_command:trusted_environment(Workspace),
+    case bc_gitops_toolchain:identity(Module, Environment) of
+        {ok, #{text := Text}} -> Text =:= Toolchain;
+        {error, _} -> is_of_this_otp(Build)
+    end.
+
+is_of_this_otp(#{otp := Otp}) ->
+    Otp =:= list_to_binary(erlang:system_info(otp_release)).
+
 build(Job) ->
-    steps([fun compile/1, fun collect/1, fun verify/1, fun store/1], Job).
+    steps([fun compile/1, fun collect/1, fun fits/1, fun verify/1, fun store/1], Job).
 
 compile(#{tool := Tool, name := Name, dir := Dir, scratch := Scratch} = Job) ->
     Caches = filename:join(unicode:characters_to_list(Scratch), "cache"),
     Context = (maps:with([deps], Job))#{app => Name, dir => Dir, caches => Caches},
     Environment = bc_gitops_build_command:environment(Scratch) ++ Tool:environment(Context),
+    Phased = Job#{context => Context, env => Environment},
+    case Tool:steps(Context) of
+        [] -> {ok, Phased};
+        Steps -> run_steps(Steps, Phased)
+    end.
+
+run_steps(Steps, #{tool := Tool, context := Context, env := Environment} = Job) ->
     case {bc_gitops_sandbox:choose(), bc_gitops_build_tool:ready(Tool, Context, Environment)} of
         {{ok, Sandbox}, ok} ->
             write(Job, "== ~ts~n", [bc_gitops_sandbox:describe(Sandbox)]),
-            Phased = Job#{context => Context, env => Environment, sandbox => Sandbox},
-            run_phases([deps, build], Tool:steps(Context), Phased);
+            run_phases([deps, build], Steps, Job#{sandbox => Sandbox});
         {{error, _} = Error, _} ->
             Error;
         {_, {error, _} = Error} ->
@@ -187,6 +202,12 @@ collect(#{tool := Tool, context := Context, scratch := Scratch} = Job) ->
     Out = filename:join(unicode:characters_to_list(Scratch), "out"),
     case bc_gitops_build_output:collect(Tool, Context, Out) of
         {ok, Apps} -> {ok, Job#{out => Out, apps => Apps}};
+        {error, _} = Error -> Error
+    end.
+
+fits(#{apps := Apps} = Job) ->
+    case bc_gitops_build_machine:check(Apps) of
+        ok -> {ok, Job};
         {error, _} = Error -> Error
     end.
 

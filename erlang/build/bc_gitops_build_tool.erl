@@ -2,11 +2,11 @@
 %%% and one line in {@link all/0}.
 -module(bc_gitops_build_tool).
 
--export([all/0, detect/1, module/1, missing/1, ready/3, failure/3]).
+-export([all/0, detect/1, module/1, is_prebuilt/1, missing/1, ready/3, failure/3]).
 
 -export_type([tool/0, context/0, step/0]).
 
--type tool() :: rebar3 | mix | erlang_mk.
+-type tool() :: rebar3 | mix | erlang_mk | release.
 -type context() :: #{
     app := atom(),
     dir := file:filename(),      % the work tree
@@ -35,12 +35,15 @@
     ok | {error, {atom(), map()}}.
 %% What a failing build step means, where its last lines say more than that it failed.
 -callback failure(context(), Output :: binary()) -> {Kind :: atom(), Message :: binary()} | unknown.
--optional_callbacks([ready/2, failure/2]).
+%% What built a thing that is there already, instead of `version'; an error when it does not fit here.
+-callback toolchain(Dir :: file:filename()) ->
+    {ok, #{text := binary(), otp := binary()}} | {error, {atom(), map()}}.
+-optional_callbacks([ready/2, failure/2, toolchain/1]).
 
 %% @doc In the order in which they are asked.
 -spec all() -> [module()].
 all() ->
-    [bc_gitops_build_rebar3, bc_gitops_build_mix, bc_gitops_build_erlang_mk].
+    [bc_gitops_build_rebar3, bc_gitops_build_mix, bc_gitops_build_erlang_mk, bc_gitops_build_release].
 
 %% @doc The tool of a project.
 -spec detect(file:filename()) -> {ok, module()} | {error, unknown}.
@@ -71,6 +74,12 @@ optional(Module, Function, Args, Default) ->
         true -> apply(Module, Function, Args);
         false -> Default
     end.
+
+%% @doc Whether a tool builds nothing: what it is asked for was built elsewhere.
+-spec is_prebuilt(module()) -> boolean().
+is_prebuilt(Module) ->
+    {module, Module} = code:ensure_loaded(Module),
+    erlang:function_exported(Module, toolchain, 1).
 
 %% @doc The first program that a tool needs and the path has not.
 -spec missing(module()) -> none | {error, {tool_missing, map()}}.

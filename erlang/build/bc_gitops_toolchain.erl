@@ -2,7 +2,7 @@
 %%% build is found again only under the same toolchain.
 -module(bc_gitops_toolchain).
 
--export([new/0, identity/2, loadable/1]).
+-export([new/0, identity/2, identity/3, loadable/1]).
 
 -define(TABLE, ?MODULE).
 -define(TIMEOUT, 60000).
@@ -12,6 +12,15 @@
 new() ->
     ?TABLE = ets:new(?TABLE, [set, public, named_table, {read_concurrency, true}]),
     ok.
+
+%% @doc What built, or is to build, the tree at Dir.
+-spec identity(Tool :: module(), Dir :: file:filename(), Environment :: [{string(), file:filename_all()}]) ->
+    {ok, #{text := binary(), otp := binary()}} | {error, {atom(), map()}}.
+identity(Tool, Dir, Environment) ->
+    case bc_gitops_build_tool:is_prebuilt(Tool) of
+        true -> Tool:toolchain(Dir);
+        false -> identity(Tool, Environment)
+    end.
 
 %% @doc What a tool says of itself, asked once for each program file. Home is an empty directory:
 %% tools write there.

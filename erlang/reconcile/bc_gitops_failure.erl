@@ -18,15 +18,16 @@
     %% what the spec says
     bad_url, bad_ref, bad_path, bad_name, bad_mcid, not_supported_yet, version_mismatch, protected_application,
     host_application,
-    version_retired, no_resolution, checksum_changed,
+    version_retired, no_resolution, checksum_changed, sha256_missing, bad_sha256,
     %% what the source holds
     plugin_missing, build_tool_unknown, build_tools_differ,
     bad_manifest, build_failed, unknown_project, app_not_built, invalid_app_file, bad_app_file, invalid_beam,
     modules_missing, beam_misnamed, too_many_modules, too_many_atoms, too_many_files, too_large,
     too_deep, special_file, link_outside, output_limit, process_limit, memory_limit, disk_limit,
-    files_limit, code_refused,
+    files_limit, code_refused, bad_archive, duplicate_entry,
     %% how it goes together with what else is here
-    missing_applications, module_conflict, dependency_conflict, otp_mismatch
+    missing_applications, module_conflict, dependency_conflict, otp_mismatch,
+    release_erts, wrong_architecture
 ]).
 %% As many names of a cycle are shown.
 -define(CYCLE, 9).

@@ -11,14 +11,8 @@
 
 -type application() :: #{version := binary(), path := binary()}.
 
--define(OTP_APPLICATIONS, [
-    asn1, common_test, compiler, crypto, debugger, dialyzer, diameter, edoc, eldap, erl_docgen,
-    erl_interface, erts, et, eunit, ftp, inets, jinterface, kernel, megaco, mnesia, observer, odbc,
-    os_mon, parsetools, public_key, reltool, runtime_tools, sasl, snmp, ssh, ssl, stdlib,
-    syntax_tools, tftp, tools, wx, xmerl,
-    eex, elixir, ex_unit, iex, logger, mix,
-    bc_gitops
-]).
+%% Besides OTP's applications.
+-define(ALSO_PROTECTED, [eex, elixir, ex_unit, iex, logger, mix, bc_gitops]).
 
 %% Processes of the node that belong to no application.
 -define(VITAL, [init, erl_prim_loader, logger, application_controller]).
@@ -28,7 +22,7 @@
 -spec protected(atom(), Running :: [atom()]) ->
     {true, otp | started_by_host | needed_by_bc_gitops} | false.
 protected(App, Running) ->
-    case lists:member(App, ?OTP_APPLICATIONS) of
+    case lists:member(App, bc_gitops_otp:applications() ++ ?ALSO_PROTECTED) of
         true ->
             {true, otp};
         false ->

@@ -48,7 +48,7 @@
 %% @doc The modules of the source types.
 -spec all() -> [module()].
 all() ->
-    [bc_gitops_source_git, bc_gitops_source_hex, bc_gitops_source_mesh].
+    [bc_gitops_source_git, bc_gitops_source_hex, bc_gitops_source_release, bc_gitops_source_mesh].
 
 %% @doc What a source means now.
 -spec resolve(#source_spec{}, options()) -> known() | failure().

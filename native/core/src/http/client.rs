@@ -125,8 +125,13 @@ impl Client {
         let auth = self.auth.bound_to(&first.base);
         let mut url = first.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let response = self
-                .once(get, &first, &url, &auth)
+            let once = || self.once(get, &first, &url, &auth);
+            let response = once()
+                .or_else(|error| match error.kind {
+                    // A connection that was kept may be gone on the other side.
+                    Kind::Broken => once(),
+                    _ => Err(error),
+                })
                 .map_err(|error| error.about(url.shown()))?;
             match response.status {
                 301 | 302 | 303 | 307 | 308 => url = self.redirected(&url, &response)?,

@@ -192,7 +192,9 @@ impl AppSpec {
 impl SourceSpec {
     /// Its url and the login that stood in it.
     pub fn login(&self) -> Option<(&str, &Login)> {
-        Some((self.url.as_deref()?, self.login.as_ref()?))
+        // A query is no part of who is asked.
+        let url = self.url.as_deref()?.split('?').next()?;
+        Some((url, self.login.as_ref()?))
     }
 
     /// See [`AppSpec::source_fingerprint`].

@@ -2,6 +2,7 @@
 //! here can stand in a path, an argument or an url without meaning anything else there.
 
 use crate::git::url::{GitUrl, Policy};
+use crate::http::HttpUrl;
 
 /// Application names and the like: a lower-case atom of at most 100 characters.
 pub fn is_name(text: &str) -> bool {
@@ -56,9 +57,30 @@ pub fn is_url(text: &str) -> bool {
     GitUrl::as_written(text, anything).is_ok()
 }
 
-/// SHA-256 as hexadecimal digits.
+/// Where a release may come from: as [`is_url`], with a query, and nothing that only git speaks.
+pub fn is_download_url(text: &str) -> bool {
+    let anything = Policy {
+        allow_http: true,
+        allow_local: true,
+    };
+    HttpUrl::parse(text, anything).is_ok()
+}
+
+/// SHA-256 as hexadecimal digits, or in base64.
 pub fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    sha256(text).is_some()
+}
+
+/// A SHA-256 as lower-case hexadecimal digits, however it is written.
+pub fn sha256(text: &str) -> Option<String> {
+    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Some(text.to_ascii_lowercase());
+    }
+    let plain = text.strip_suffix('=').unwrap_or(text);
+    let bytes = crate::base64::decode(plain).filter(|bytes| bytes.len() == 32)?;
+    // What a second text could stand for as well is not a digest that anyone wrote.
+    (crate::base64::encode(&bytes) == plain)
+        .then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Content ids of mesh sources.

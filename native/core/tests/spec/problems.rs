@@ -263,6 +263,71 @@ fn content_ids_are_checked_in_every_format() {
 }
 
 #[test]
+fn a_release_has_a_url_to_download_and_a_digest_in_either_writing() {
+    let hex = "2CF24DBA5FB0A30E26E83B2AC5B9E29E1B161E5C1FA7425E73043362938B9824";
+    let base64 = "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=";
+    let texts = |url: &str, sha256: &str| {
+        [
+            (
+                format!(
+                    "name: a\nversion: '1'\nsource: {{type: release, url: '{url}', sha256: '{sha256}'}}\n"
+                ),
+                Format::Yaml,
+            ),
+            (
+                format!(
+                    "{{\"name\":\"a\",\"version\":\"1\",\"source\":{{\"type\":\"release\",\"url\":\"{url}\",\"sha256\":\"{sha256}\"}}}}"
+                ),
+                Format::Json,
+            ),
+            (
+                format!(
+                    "#{{name=>a,version=><<\"1\">>,source=>#{{type=>release,url=><<\"{url}\">>,sha256=><<\"{sha256}\">>}}}}."
+                ),
+                Format::Erlang,
+            ),
+        ]
+    };
+    for sha256 in [hex, base64, &base64[..43]] {
+        for (text, format) in texts("https://h/a-1.tar.gz?v=1&s=%41", sha256) {
+            let checked = check(&text, format);
+            let source = checked.spec.map(|spec| spec.source);
+            let found = source.and_then(|source| source.sha256);
+            assert_eq!(
+                found,
+                Some(hex.to_lowercase()),
+                "{text}: {:?}",
+                checked.errors
+            );
+        }
+    }
+    for bad in [
+        &hex[1..],
+        &base64[..42],
+        "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCR=",
+    ] {
+        for (text, format) in texts("file:///srv/a.tar", bad) {
+            assert_eq!(
+                check(&text, format).errors[0].path,
+                "source.sha256",
+                "{text}"
+            );
+        }
+    }
+    for bad in [
+        "ssh://h/a.tar",
+        "git@h:a.tar",
+        "https://h/ä",
+        "https://h/a#b",
+        "ftp://h/a",
+    ] {
+        for (text, format) in texts(bad, hex) {
+            assert_eq!(check(&text, format).errors[0].path, "source.url", "{text}");
+        }
+    }
+}
+
+#[test]
 fn unknown_keys_and_fields_of_other_types_are_warnings() {
     let checked = check(
         "name: a\nversion: '1'\ndepend_on: [b]\nsource: {type: hex, url: 'https://h/x'}\nhealth: {type: tcp, path: /x, intervall: 5}\n",

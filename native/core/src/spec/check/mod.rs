@@ -166,10 +166,14 @@ impl<'c> Checker<'c> {
             );
             self.missing(&fields, needed, expected);
         }
-        let (url, login) = self.url(&mut fields);
+        let grammar = match kind {
+            Some(SourceType::Release) => &DOWNLOAD_URL,
+            _ => &URL,
+        };
+        let (url, login) = self.url(&mut fields, grammar);
         let sha256 = self
             .text(&mut fields, "sha256", &SHA256)
-            .map(|digits| digits.to_ascii_lowercase());
+            .and_then(|text| super::grammar::sha256(&text));
         let reference = self.text(&mut fields, "ref", &REF);
         let mcid = self.text(&mut fields, "mcid", &MCID);
         self.unknown(fields);
@@ -185,19 +189,26 @@ impl<'c> Checker<'c> {
     }
 
     /// The url without a login, and the login: it stands where everybody reads it, and works.
-    fn url(&mut self, fields: &mut Section<'_>) -> (Option<String>, Option<Login>) {
+    fn url(
+        &mut self,
+        fields: &mut Section<'_>,
+        grammar: &Rule,
+    ) -> (Option<String>, Option<Login>) {
         let at = fields.at("url");
-        let url = self.text(fields, "url", &URL);
-        let Some((clean, login)) = url.as_deref().and_then(GitUrl::without_login) else {
+        let url = self.text(fields, "url", grammar);
+        let whole = url.as_deref().unwrap_or_default();
+        let front = whole.split('?').next().unwrap_or_default();
+        let Some((clean, login)) = GitUrl::without_login(front) else {
             return (url, None);
         };
+        let query = whole[front.len()..].to_owned();
         let found = format!("a user name or password in \"{}\"", shown(&clean));
         let problem = self.problem(Kind::Secret, at, found, NO_LOGIN.to_owned());
         self.warning(Problem {
             path: fields.path("url").to_string(),
             ..problem
         });
-        (Some(clean), Some(login))
+        (Some(clean + &query), Some(login))
     }
 
     fn health(&mut self, node: Node<'_>) -> Option<Health> {

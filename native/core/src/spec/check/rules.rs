@@ -22,7 +22,14 @@ pub(super) const URL: Rule = Rule(
     grammar::is_url,
     "an url: https:, ssh:, user@host:path, file: or an absolute path",
 );
-pub(super) const SHA256: Rule = Rule(grammar::is_sha256, "64 hexadecimal digits");
+pub(super) const DOWNLOAD_URL: Rule = Rule(
+    grammar::is_download_url,
+    "an url: https:, http:, file: or an absolute path",
+);
+pub(super) const SHA256: Rule = Rule(
+    grammar::is_sha256,
+    "64 hexadecimal digits, or 32 bytes in base64",
+);
 pub(super) const MCID: Rule = Rule(
     grammar::is_mcid,
     "mcid1-raw-blake3-<hex> or mcid1-manifest-blake3-<hex>, with 32 to 64 hexadecimal digits",
