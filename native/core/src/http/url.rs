@@ -22,15 +22,14 @@ impl fmt::Debug for HttpUrl {
 }
 
 impl HttpUrl {
-    /// Checks a url: https, http, `file://` or an absolute path, as far as the policy allows.
+    /// Checks a url: https, http, `file://` or an absolute path, as far as the policy allows. A login
+    /// that was taken out of it comes back.
     pub fn parse(text: &str, policy: Policy) -> Result<Self> {
-        let (front, query) = match text.split_once('?') {
-            Some((front, query)) if !text.starts_with('/') && !text.starts_with("file:") => {
-                (front, Some(query))
-            }
-            _ => (text, None),
-        };
-        let base = GitUrl::parse(front, policy)?;
+        let (front, query) = halves(text);
+        Self::of(GitUrl::parse(front, policy)?, query)
+    }
+
+    fn of(base: GitUrl, query: Option<&str>) -> Result<Self> {
         let refuse = |why: &str| {
             Err(HttpError::new(Kind::BadUrl, format!("{}: {why}", base.clean)).about(&base.clean))
         };
@@ -73,7 +72,9 @@ impl HttpUrl {
                 without_dots(&format!("{dir}/{front}"))
             )
         };
-        let next = Self::parse(&joined, policy)?;
+        // Whoever redirects names the url: no login of ours belongs to it.
+        let (front, query) = halves(&joined);
+        let next = Self::of(GitUrl::as_written(front, policy)?, query)?;
         let down = self.base.scheme == Scheme::Https && next.base.scheme != Scheme::Https;
         if down || next.base.is_local() {
             let why = "a redirect leads from https to http, or to the local disk";
@@ -110,6 +111,16 @@ impl HttpUrl {
             .strip_prefix("file://")
             .unwrap_or(&self.base.clean);
         self.base.is_local().then(|| std::path::Path::new(path))
+    }
+}
+
+/// A url before and after its question mark. In the path of a file it is a letter like others.
+fn halves(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('?') {
+        Some((front, query)) if !text.starts_with('/') && !text.starts_with("file:") => {
+            (front, Some(query))
+        }
+        _ => (text, None),
     }
 }
 

@@ -189,11 +189,7 @@ impl<'c> Checker<'c> {
     }
 
     /// The url without a login, and the login: it stands where everybody reads it, and works.
-    fn url(
-        &mut self,
-        fields: &mut Section<'_>,
-        grammar: &Rule,
-    ) -> (Option<String>, Option<Login>) {
+    fn url(&mut self, fields: &mut Section<'_>, grammar: &Rule) -> (Option<String>, Option<Login>) {
         let at = fields.at("url");
         let url = self.text(fields, "url", grammar);
         let whole = url.as_deref().unwrap_or_default();
