@@ -24,7 +24,7 @@ export DEMO_COLOUR
 # The directory above ebin is an application's name to the code server: not bc_gitops-SOMETHING.
 ebin=$dir/demo/ebin
 mkdir -p "$ebin"
-ERL_LIBS="$(dirname "$lib")" erlc -o "$ebin" "$root"/examples/demo/*.erl
+ERL_LIBS="$(dirname "$lib")" erlc -o "$ebin" "$root"/examples/demo/*.erl "$root"/examples/hex/*.erl
 
 node() { # +Bd: Ctrl-C ends the node instead of asking what to do
     erl +Bd -noshell -pa "$lib/ebin" -pa "$ebin" "$@"

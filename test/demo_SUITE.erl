@@ -24,7 +24,8 @@ the_demo_holds_its_claims(_Config) ->
     Told = [
         "git push", "deployed (rebar3", "deployed (mix", "deployed (erlang.mk",
         "environment changed", "upgraded", "refused", "not built, 1.1.0 stays",
-        "not started, 1.1.0 is back", "removed", "claims held"
+        "not started, 1.1.0 is back", "deployed (Hex", "deployed (archive",
+        "removed", "claims held"
     ],
     ?assertEqual([], [Missing || Missing <- Told, lines_with(Output, Missing) =:= []]),
     ?assertEqual([], filelib:wildcard(filename:join(temporary(), "bc_gitops-demo.*"))).

@@ -19,7 +19,7 @@ all() ->
 the_gitops_repository_parses(_Config) ->
     {ok, Specs} = bc_gitops_parser:parse_apps_dir(path("examples/gitops-repo/apps")),
     ?assertEqual(
-        #{beacon => [], tally => [beacon], greeter => [tally]},
+        #{beacon => [], tally => [beacon], greeter => [tally], abacus => [], lantern => []},
         maps:map(fun(_, #app_spec{depends_on = Needs}) -> Needs end, Specs)
     ),
     [?assertEqual(<<"1.0.0">>, Version) || #app_spec{version = Version} <- maps:values(Specs)].

@@ -103,6 +103,7 @@ details(View, RunningVersion) ->
         commit => Commit,
         revision => field(revision, Current),
         build => field(key, Current),
+        lock => field(lock, Current),
         confirmed_version => field(version, Confirmed),
         previous_version => field(version, Previous),
         pinned => Pinned,
@@ -119,7 +120,7 @@ goal_version(#{what := remove}, _Running) -> undefined;
 goal_version(_Goal, Running) -> Running.
 
 field(_Key, undefined) -> undefined;
-field(Key, Revision) -> maps:get(Key, Revision).
+field(Key, Revision) -> maps:get(Key, Revision, undefined).
 
 %% Universal time, as everywhere in #app_state{}.
 next_retry(backing_off, RetryAt) when is_integer(RetryAt) ->

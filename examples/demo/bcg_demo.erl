@@ -19,8 +19,9 @@ prepare([Dir, Examples]) ->
 run([Dir, Examples]) ->
     spawn(fun() -> finish(fun() -> play(bcg_demo_world:open(Dir, Examples)) end) end).
 
-play(World) ->
+play(Repositories) ->
     bcg_demo_screen:title(),
+    World = Repositories#{goods => bcg_demo_shop:open(Repositories)},
     {ok, _} = application:ensure_all_started(bc_gitops),
     ok = bcg_demo_events:attach(),
     Outcome = bcg_demo_story:tell(World, os:getenv("DEMO_WRONG_CLAIM", "")),

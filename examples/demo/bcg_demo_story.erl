@@ -9,6 +9,9 @@
 
 -define(APPS, [beacon, tally, greeter]).
 -define(AFTERWARDS_US, 150000).
+%% What the specification of lantern has where the demo's own go.
+-define(ARCHIVE_URL, <<"https://downloads.example.org/lantern-1.0.0.tar.gz">>).
+-define(ARCHIVE_SHA256, binary:copy(<<"0">>, 64)).
 
 %% @doc Tells the story. The claim named WrongClaim is given a wrong expectation, which a test uses
 %% to see the demo fail.
@@ -20,7 +23,8 @@ tell(World, WrongClaim) ->
     Steps = [
         fun deploy_three/1, fun change_environment/1, fun upgrade/1,
         fun break_specification/1, fun take_back/1, fun fail_to_build/1, fun take_back/1,
-        fun fail_to_start/1, fun take_back/1, fun remove_one/1, fun look_back/1
+        fun fail_to_start/1, fun take_back/1, fun deploy_from_elsewhere/1, fun remove_one/1,
+        fun look_back/1
     ],
     tell(Steps, State, []).
 
@@ -88,12 +92,13 @@ change_environment(#{world := World} = State) ->
     Seen = observe(State, Pushed),
     affected(State, Pushed, Seen, ?TELEMETRY_RECONFIGURE_STOP,
              #{what => "environment changed", from => "step 1", to => "step 5"}),
-    #{tally := #{answers := Answers}} = Seen,
+    #{tally := #{answers := Unsorted}} = Seen,
+    Answers = by_total(Unsorted),
     Claims = [
         claim(environment_arrived, "tally counts in steps of one, then of five", [1, 5],
               distinct([Step || #{step := Step} <- Answers])),
         claim(environment_kept_process, "by the same process, which kept its total: no restart",
-              {1, true}, {length(servers(Answers)), rising(Answers)}),
+              {1, true}, {length(servers(Answers)), is_each_once(Answers)}),
         lost_nothing(environment_calls, "no call of any application failed", ?APPS, Seen)
     ],
     {Claims, State}.
@@ -168,6 +173,39 @@ fail_to_start(#{world := World} = State) ->
     ],
     {Claims, State}.
 
+deploy_from_elsewhere(#{world := #{goods := Goods} = World} = State) ->
+    #{archive_url := Url, archive_sha256 := Digest} = Goods,
+    Message = "A Hex package and the archive of a release",
+    {Pushed, Commit} = push(State, Message, fun() ->
+        bcg_demo_world:specify(World, Message, [
+            {abacus, []}, {lantern, [{?ARCHIVE_URL, Url}, {?ARCHIVE_SHA256, Digest}]}
+        ])
+    end),
+    _ = await_status(Commit, [synced]),
+    Seen = observe(State, Pushed),
+    lists:foreach(
+        fun({At, #{app := App}}) ->
+            row(State, Pushed, At, #{what => how_built(App), app => App, to => "1.0.0"})
+        end,
+        bcg_demo_events:since(Pushed, ?TELEMETRY_DEPLOY_STOP, any)
+    ),
+    Apps = [abacus, beads, lantern],
+    Claims = [
+        claim(elsewhere_versions, "abacus and the package that it needs run, and lantern does",
+              [{App, "1.0.0"} || App <- Apps], bcg_demo_node:versions(Apps)),
+        claim(elsewhere_code, "their modules are those of the published sources, by MD5",
+              [expected_elsewhere(State, App) || App <- Apps],
+              [bcg_demo_node:code(App) || App <- Apps]),
+        claim(elsewhere_place, "all code comes from the store of bc_gitops, none is stale",
+              {[], []}, origin(State, Apps)),
+        claim(elsewhere_answers, "abacus counts 40 and 2 on its beads, lantern shines",
+              {[2, 4], 1}, begin _ = abacus:add(40), {abacus:add(2), lantern:shine()} end),
+        claim(elsewhere_lock, "the packages that were chosen are on record",
+              [{<<"abacus">>, <<"1.0.0">>}, {<<"beads">>, <<"1.0.0">>}], chosen(abacus)),
+        lost_nothing(elsewhere_others, "no call of any application failed", ?APPS, Seen)
+    ],
+    {Claims, State}.
+
 remove_one(#{world := World} = State) ->
     Message = "Greeter is no longer needed",
     #{clients := #{greeter := Client}} = State,
@@ -186,7 +224,7 @@ remove_one(#{world := World} = State) ->
               {[], [], []},
               {bcg_demo_node:versions([greeter]), bcg_demo_node:code(greeter),
                bcg_demo_node:paths(greeter)}),
-        claim(removed_status, "bc_gitops reports 2 applications", 2, maps:get(app_count, Status)),
+        claim(removed_status, "bc_gitops reports 4 applications", 4, maps:get(app_count, Status)),
         lost_nothing(removed_others, "beacon and tally lost no call", [beacon, tally], Seen)
     ],
     {Claims, State#{clients := maps:remove(greeter, Clients), earlier_calls := GreeterCalls}}.
@@ -288,9 +326,13 @@ servers(Answers) -> distinct([Server || #{server := Server} <- Answers]).
 
 versions_in(Answers) -> [Version || #{version := Version} <- Answers].
 
-rising(Answers) ->
+%% Callers note the time when they are scheduled: the server's own order is that of its totals.
+by_total(Answers) ->
+    lists:sort(fun(#{total := A}, #{total := B}) -> A =< B end, Answers).
+
+is_each_once(Answers) ->
     Totals = [Total || #{total := Total} <- Answers],
-    Totals =:= lists:usort(Totals).
+    length(Totals) =:= length(lists:usort(Totals)).
 
 %% Neighbours that are the same are told once: the history of a value.
 distinct([A, A | Rest]) -> distinct([A | Rest]);
@@ -326,13 +368,22 @@ row(#{start := Start}, Pushed, At, Row) ->
 
 how_built(beacon) -> "deployed (erlang.mk, JSON)";
 how_built(tally) -> "deployed (rebar3, Erlang)";
-how_built(greeter) -> "deployed (mix, YAML)".
+how_built(greeter) -> "deployed (mix, YAML)";
+how_built(abacus) -> "deployed (Hex, YAML)";
+how_built(lantern) -> "deployed (archive, JSON)".
 
 %% The node
 
 expected(#{world := #{dir := Dir} = World}, App, Version) ->
     Sources = bcg_demo_world:sources(World, App, Version),
     bcg_demo_node:expected_code(Dir, Sources, {App, Version}).
+
+expected_elsewhere(#{world := #{dir := Dir} = World}, App) ->
+    bcg_demo_node:expected_code(Dir, bcg_demo_shop:sources(World, App), {App, "1.0.0"}).
+
+chosen(App) ->
+    {ok, #app_state{details = #{lock := Lock}}} = bc_gitops:get_app_status(App),
+    lists:sort([{Name, Version} || #{name := Name, version := Version} <- Lock]).
 
 origin(#{world := World}, Apps) ->
     Code = lists:append([bcg_demo_node:code(App) || App <- Apps]),

@@ -6,7 +6,8 @@
 
 -export_type([world/0]).
 
--type world() :: #{dir := file:filename(), examples := file:filename()}.
+-type world() :: #{dir := file:filename(), examples := file:filename(),
+                   goods => bcg_demo_shop:goods()}.
 
 -define(PLACEHOLDER, <<"https://git.example.org/samples">>).
 -define(APPS, ["beacon", "tally", "greeter"]).
