@@ -28,9 +28,9 @@ pub(super) fn tarball(cache: &Path, checksum: &str) -> PathBuf {
     cache.join("tarballs").join(format!("{checksum}.tar"))
 }
 
-/// Writes a file as a whole.
-pub(super) fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let scratch = Scratch::new(file.parent().unwrap_or(Path::new(".")))?;
+/// Writes a file of a cache as a whole.
+pub(super) fn write(cache: &Path, file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let scratch = Scratch::new(cache)?;
     std::fs::write(scratch.file(), bytes)?;
     scratch.publish(file)
 }
@@ -42,9 +42,9 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// Room in a part of the cache.
-    pub(super) fn new(part: &Path) -> io::Result<Self> {
-        let tmp = part.join("tmp");
+    /// Room in a cache.
+    pub(super) fn new(cache: &Path) -> io::Result<Self> {
+        let tmp = cache.join("tmp");
         std::fs::create_dir_all(&tmp)?;
         loop {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -71,6 +71,7 @@ impl Scratch {
 
     /// Gives the file its name, in the place of one that had it before.
     pub(super) fn publish(&self, file: &Path) -> io::Result<()> {
+        file.parent().map_or(Ok(()), std::fs::create_dir_all)?;
         std::fs::rename(self.file(), file)
     }
 }
@@ -82,8 +83,8 @@ impl Drop for Scratch {
 }
 
 /// Removes what killed jobs left in the making.
-pub(super) fn sweep(part: &Path) {
-    let Ok(entries) = std::fs::read_dir(part.join("tmp")) else {
+pub(super) fn sweep(cache: &Path) {
+    let Ok(entries) = std::fs::read_dir(cache.join("tmp")) else {
         return;
     };
     for entry in entries.flatten() {
@@ -145,11 +146,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a/b");
         for text in ["first", "second"] {
-            write(&file, text.as_bytes()).unwrap();
+            write(dir.path(), &file, text.as_bytes()).unwrap();
             assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
         }
         assert_eq!(
-            std::fs::read_dir(dir.path().join("a/tmp")).unwrap().count(),
+            std::fs::read_dir(dir.path().join("tmp")).unwrap().count(),
             0
         );
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
@@ -65,94 +65,107 @@ pub(super) fn run(
 ) -> Result<Vec<Fetched>> {
     repo::check(tools.repos)?;
     lock::check(&request.packages)?;
-    cache::sweep(&tools.cache.join("tarballs"));
-    let results = Mutex::default();
-    let queue = Mutex::new(request.packages.iter());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let failed = AtomicBool::new(false);
-    let work = |tell: Sender<Progress>| {
-        while !failed.load(Ordering::Acquire)
-            && let Some(locked) = next()
-        {
-            let parcel = Parcel {
-                request,
-                tools,
-                locked,
-                tell: &tell,
-            };
-            let result = parcel.fetch().map_err(|error| locked.blame(error));
-            failed.fetch_or(result.is_err(), Ordering::AcqRel);
-            keep(&results, result);
-        }
+    cache::sweep(tools.cache);
+    let crew = Crew {
+        request,
+        tools,
+        next: AtomicUsize::new(0),
+        results: Mutex::default(),
     };
-    side_by_side(PARALLEL.min(request.packages.len()), &work, progress)?;
-    let results: Results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    crew.work_side_by_side(progress)?;
+    let results = crew.results.into_inner();
+    let results = results.unwrap_or_else(PoisonError::into_inner);
     let mut fetched = results.into_iter().collect::<Result<Vec<Fetched>>>()?;
     fetched.sort_by(|left, right| left.locked.name.cmp(&right.locked.name));
     complete(&fetched)?;
     Ok(fetched)
 }
 
-type Results = Vec<Result<Fetched>>;
-
-fn keep(results: &Mutex<Results>, result: Result<Fetched>) {
-    results
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(result);
+/// Threads that fetch one package after the other.
+struct Crew<'a> {
+    request: &'a Fetch,
+    tools: &'a Tools<'a>,
+    /// The next package; past the last one once something has failed.
+    next: AtomicUsize,
+    results: Mutex<Vec<Result<Fetched>>>,
 }
 
-/// Work on several threads; what they tell is told from this one.
-fn side_by_side(
-    count: usize,
-    work: &(impl Fn(Sender<Progress>) + Sync),
-    progress: &dyn Fn(Progress),
-) -> Result<()> {
-    std::thread::scope(|scope| {
-        let (tell, hear) = channel();
-        for _ in 0..count {
-            let tell = tell.clone();
-            let spawned = std::thread::Builder::new().spawn_scoped(scope, move || work(tell));
-            spawned.map_err(|error| HexError::new(Kind::Io, format!("no thread: {error}")))?;
+impl Crew<'_> {
+    /// What the threads tell is told from this one.
+    fn work_side_by_side(&self, progress: &dyn Fn(Progress)) -> Result<()> {
+        std::thread::scope(|scope| {
+            let (tell, hear) = channel();
+            for _ in 0..PARALLEL.min(self.request.packages.len()) {
+                let tell = tell.clone();
+                let spawned =
+                    std::thread::Builder::new().spawn_scoped(scope, move || self.work(&tell));
+                spawned.map_err(|error| HexError::new(Kind::Io, format!("no thread: {error}")))?;
+            }
+            drop(tell);
+            hear.into_iter().for_each(progress);
+            Ok(())
+        })
+    }
+
+    fn work(&self, tell: &Sender<Progress>) {
+        let (request, tools) = (self.request, self.tools);
+        let all = &request.packages;
+        while let Some(locked) = all.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            let parcel = Parcel {
+                request,
+                tools,
+                locked,
+                tell,
+            };
+            let result = parcel.fetch().map_err(|error| locked.blame(error));
+            if result.is_err() {
+                self.next.store(all.len(), Ordering::Relaxed);
+            }
+            let results = self.results.lock();
+            results.unwrap_or_else(PoisonError::into_inner).push(result);
         }
-        drop(tell);
-        hear.into_iter().for_each(progress);
-        Ok(())
-    })
+    }
 }
 
 /// What packages say about themselves must be satisfied by the lock as well: a lock that lost an
 /// entry would else show as a strange failure of a build.
 fn complete(fetched: &[Fetched]) -> Result<()> {
-    let versions: BTreeMap<&str, &str> = fetched
+    let versions: Versions<'_> = fetched
         .iter()
-        .map(|one| (one.locked.name.as_str(), one.locked.version.as_str()))
+        .filter_map(|one| {
+            Some((
+                one.locked.name.as_str(),
+                Version::parse(&one.locked.version)?,
+            ))
+        })
         .collect();
-    let is_there = |needed: &Dependency| {
-        let version = versions
-            .get(needed.name.as_str())
-            .copied()
-            .and_then(Version::parse);
-        let requirement = Requirement::parse(&needed.requirement);
-        version.is_some_and(|version| requirement.is_none_or(|needed| needed.allows(&version)))
-    };
-    for Fetched {
-        locked, metadata, ..
-    } in fetched
-    {
-        let mut required = metadata
-            .requirements
-            .iter()
-            .filter(|needed| !needed.optional);
-        if let Some(missing) = required.find(|needed| !is_there(needed)) {
-            let Dependency {
-                name, requirement, ..
-            } = missing;
+    for one in fetched {
+        if let Some(missing) = one.missing(&versions) {
             let message = format!(
-                "{locked} needs {name} {requirement}, which the lock does not have; resolve it anew"
+                "{} needs {} {}, which the lock does not have; resolve it anew",
+                one.locked, missing.name, missing.requirement
             );
-            return Err(HexError::new(Kind::BadLock, message).with(Fact::Package, name));
+            let error = HexError::new(Kind::BadLock, message);
+            return Err(error.with(Fact::Package, &missing.name));
         }
     }
     Ok(())
+}
+
+type Versions<'a> = BTreeMap<&'a str, Version>;
+
+impl Fetched {
+    /// What it cannot do without and these are not.
+    fn missing(&self, versions: &Versions<'_>) -> Option<&Dependency> {
+        let mut required = self
+            .metadata
+            .requirements
+            .iter()
+            .filter(|needed| !needed.optional);
+        required.find(|needed| {
+            let requirement = Requirement::parse(&needed.requirement);
+            let allows = |version| requirement.is_none_or(|needed| needed.allows(version));
+            !versions.get(needed.name.as_str()).is_some_and(allows)
+        })
+    }
 }

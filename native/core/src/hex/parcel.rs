@@ -72,9 +72,8 @@ impl Parcel<'_> {
     }
 
     fn download(&self, path: &Path) -> Result<File> {
-        let part = path.parent().unwrap_or(self.tools.cache);
-        let io = |error| HexError::io(part, &error);
-        let scratch = Scratch::new(part).map_err(io)?;
+        let io = |error| HexError::io(self.tools.cache, &error);
+        let scratch = Scratch::new(self.tools.cache).map_err(io)?;
         self.receive(&scratch.file())?;
         let file = File::open(scratch.file()).map_err(io)?;
         let found = tarball::checksum(&file).map_err(io)?;
@@ -102,19 +101,18 @@ impl Parcel<'_> {
             let _ = self.tell.send(progress);
         };
         let from = format!("tarballs/{name}-{version}.tar");
-        let transport = self.tools.transport;
-        transport
-            .download(repo, &from, to, self.request.max_bytes, &tell)
-            .map_err(|trouble| match trouble {
-                Trouble::NotFound => {
-                    let message = format!(
-                        "repository {} does not have {} any more",
-                        repo.name, self.locked
-                    );
-                    HexError::new(Kind::VersionNotFound, message)
-                }
-                trouble => trouble.about(repo, &self.locked.to_string()),
-            })
+        let max = self.request.max_bytes;
+        let received = self.tools.transport.download(repo, &from, to, max, &tell);
+        received.map_err(|trouble| match trouble {
+            Trouble::NotFound => self.gone(),
+            trouble => trouble.about(repo, &self.locked.to_string()),
+        })
+    }
+
+    fn gone(&self) -> HexError {
+        let (locked, repo) = (self.locked, &self.locked.repo);
+        let message = format!("repository {repo} does not have {locked} any more");
+        HexError::new(Kind::VersionNotFound, message)
     }
 
     /// Who is to blame for a tarball that is not the lock's: the repository, when it vouches for

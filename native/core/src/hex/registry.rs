@@ -100,25 +100,24 @@ impl<'a> Registry<'a> {
             .and_then(|kept| Some((read(&kept.body, &key, repo, name).ok()?, kept.etag?)));
         let etag = kept.as_ref().map(|(_, etag)| etag.as_str());
         let path = format!("packages/{name}");
-        match (
-            self.transport
-                .get(repo, &path, etag, limits::REGISTRY_BYTES),
-            kept,
-        ) {
-            (Ok(Answer::Found { body, etag }), _) => {
+        match self
+            .transport
+            .get(repo, &path, etag, limits::REGISTRY_BYTES)
+        {
+            Ok(Answer::Found { body, etag }) => {
                 let package = read(&body, &key, repo, name)?;
-                Kept { etag, body }.write(&file);
+                Kept { etag, body }.write(self.cache, &file);
                 Ok(package)
             }
-            (Ok(Answer::Unchanged), Some((package, _))) => Ok(package),
-            (Ok(Answer::Unchanged), None) => {
+            Ok(Answer::Unchanged) => kept.map(|(package, _)| package).ok_or_else(|| {
                 let reason = "the answer says that it has not changed, and nobody asked that";
-                Err(bad(Kind::BadRegistry, repo, name, reason))
+                bad(Kind::BadRegistry, repo, name, reason)
+            }),
+            Err(Trouble::NotFound) => Err(not_found(repo, name)),
+            Err(trouble) => {
+                let error = trouble.about(repo, &format!("package {name}"));
+                Err(error.with(Fact::Package, name))
             }
-            (Err(Trouble::NotFound), _) => Err(not_found(repo, name)),
-            (Err(trouble), _) => Err(trouble
-                .about(repo, &format!("package {name}"))
-                .with(Fact::Package, name)),
         }
     }
 
@@ -153,11 +152,11 @@ impl Kept {
     }
 
     /// What cannot be written is fetched again next time.
-    fn write(&self, file: &Path) {
+    fn write(&self, cache: &Path, file: &Path) {
         let etag = self.etag.as_deref().unwrap_or_default();
         if !etag.contains(['\n', '\r']) {
             let bytes = [etag.as_bytes(), b"\n", &self.body].concat();
-            let _ = cache::write(file, &bytes);
+            let _ = cache::write(cache, file, &bytes);
         }
     }
 }

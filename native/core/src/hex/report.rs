@@ -72,31 +72,27 @@ impl Facts {
     }
 
     fn add(&mut self, external: External<Package, Slots, String>) {
-        let or = |slots: &mut Slots, more: &Slots| *slots = slots.union(more);
         match external {
             External::NotRoot(..) => {}
             External::NoVersions(package, set) => {
-                self.missing
-                    .entry(package)
-                    .or_default()
-                    .insert(set.to_string());
+                let sets = self.missing.entry(package).or_default();
+                sets.insert(set.to_string());
             }
             External::FromDependencyOf(package, set, needed, wanted) => {
-                let optional = if wanted.is_optional() {
-                    " if it is there"
-                } else {
-                    ""
+                let optional = match wanted.is_optional() {
+                    true => " if it is there",
+                    false => "",
                 };
                 let key = (package, needed, format!("{wanted}{optional}"));
-                or(self.needs.entry(key).or_insert_with(Slots::empty), &set);
+                let slots = self.needs.entry(key).or_insert_with(Slots::empty);
+                *slots = slots.union(&set);
             }
             External::Custom(package, set, why) => {
-                or(
-                    self.unusable
-                        .entry((package, why))
-                        .or_insert_with(Slots::empty),
-                    &set,
-                );
+                let slots = self
+                    .unusable
+                    .entry((package, why))
+                    .or_insert_with(Slots::empty);
+                *slots = slots.union(&set);
             }
         }
     }

@@ -65,32 +65,42 @@ pub(super) fn run(request: &Resolve, tools: &Tools<'_>) -> Result<Resolved> {
     let name = names::checked(&request.name)?;
     let version = Version::parse(&request.version).ok_or_else(|| no_version(request))?;
     let candidates = candidates(request, tools.repos)?;
-    let kept = candidates
-        .iter()
-        .find_map(|&repo| lock::complete(&request.lock, (&tools.repos[repo].name, name, &version)));
-    if let Some(lock) = kept {
+    let kept = |&repo: &usize| {
+        let root = (tools.repos[repo].name.as_str(), name, &version);
+        lock::complete(&request.lock, root)
+    };
+    if let Some(lock) = candidates.iter().find_map(kept) {
         return Ok(Resolved {
             lock,
             retired: Vec::new(),
         });
     }
-    let registry = Registry::new(tools.repos, tools.transport, tools.cache);
-    let root = first_that_has(&registry, &candidates, name)?;
-    check_root(&registry, &root, &version, &request.lock)?;
-    let preferred = preferred(&request.lock, tools.repos);
-    let (registry, control) = (&registry, tools.control);
-    let problem = Problem {
+    choose(request, tools, &candidates, &version)
+}
+
+/// Asks the repositories.
+fn choose(
+    request: &Resolve,
+    tools: &Tools<'_>,
+    candidates: &[usize],
+    version: &Version,
+) -> Result<Resolved> {
+    let lock = &request.lock;
+    let registry = &Registry::new(tools.repos, tools.transport, tools.cache);
+    let root = first_that_has(registry, candidates, &request.name)?;
+    check_root(registry, &root, version, lock)?;
+    let solution = solve::solve(&Problem {
         registry,
         root,
-        version,
-        preferred: &preferred,
-        control,
-    };
-    let solution = &solve::solve(&problem)?;
+        version: version.clone(),
+        preferred: &preferred(lock, tools.repos),
+        control: tools.control,
+    })?;
+    let solution = &solution;
     Answer {
         registry,
         solution,
-        lock: &request.lock,
+        lock,
     }
     .build()
 }

@@ -85,13 +85,9 @@ pub(super) fn open<F: Read + Seek>(mut file: F) -> Result<Tarball<F>, Refused> {
     }
     let metadata = small(&mut file, find("metadata.config")?, limits::METADATA_BYTES)?;
     let contents = find("contents.tar.gz")?;
-    let mut hash = Sha256::new();
-    hash.update(&version);
-    hash.update(&metadata);
-    let hashed = feed(part(&mut file, contents)?, &mut hash)?;
-    let inner = super::hex(&hash.finalize());
+    let inner = inner_checksum(&[&version, &metadata], &mut file, contents)?;
     let said = small(&mut file, find("CHECKSUM")?, 128)?;
-    if hashed != contents.size || !said.eq_ignore_ascii_case(inner.as_bytes()) {
+    if !said.eq_ignore_ascii_case(inner.as_bytes()) {
         return Err(Refused::Tampered(
             "its content is not what its CHECKSUM says".to_owned(),
         ));
@@ -103,6 +99,19 @@ pub(super) fn open<F: Read + Seek>(mut file: F) -> Result<Tarball<F>, Refused> {
         file,
         contents,
     })
+}
+
+fn inner_checksum<F: Read + Seek>(
+    before: &[&[u8]],
+    file: &mut F,
+    contents: Place,
+) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    before.iter().for_each(|bytes| hash.update(bytes));
+    match feed(part(file, contents)?, &mut hash)? == contents.size {
+        true => Ok(super::hex(&hash.finalize())),
+        false => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
 }
 
 impl<F: Read + Seek> Tarball<F> {

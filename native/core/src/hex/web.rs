@@ -25,8 +25,7 @@ impl Web {
 
     fn request(repo: &Repo, path: &str) -> std::result::Result<Get, Trouble> {
         let get = Get::new(&format!("{}/{path}", repo.url.trim_end_matches('/')));
-        let secret = repo.secret().map_err(Trouble::Other)?;
-        Ok(match secret {
+        Ok(match repo.secret().map_err(Trouble::Other)? {
             Some(secret) => get.authorization(secret),
             None => get,
         })
@@ -41,25 +40,24 @@ impl Transport for Web {
         etag: Option<&str>,
         limit: u64,
     ) -> std::result::Result<Answer, Trouble> {
-        let get = Self::request(repo, path)?;
-        let get = match etag {
-            Some(etag) => get.unless_etag(etag),
-            None => get,
-        };
-        let answer = self
-            .client
-            .get(&get)
-            .map_err(|error| trouble(error, repo))?;
+        let mut get = Self::request(repo, path)?;
+        if let Some(etag) = etag {
+            get = get.unless_etag(etag);
+        }
+        let trouble = |error| trouble(error, repo);
+        let answer = self.client.get(&get).map_err(trouble)?;
         match answer.status {
             304 => Ok(Answer::Unchanged),
             200 => {
                 let etag = answer.header("etag").map(str::to_owned);
-                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-                let body = answer.bytes(limit).map_err(|error| trouble(error, repo))?;
-                Ok(Answer::Found { body, etag })
+                let body = answer.bytes(usize::try_from(limit).unwrap_or(usize::MAX));
+                Ok(Answer::Found {
+                    body: body.map_err(trouble)?,
+                    etag,
+                })
             }
             status => Err(Trouble::Unreachable(format!(
-                "it answers with status {status}"
+                "its answer has status {status}"
             ))),
         }
     }

@@ -205,7 +205,7 @@ fn what_is_gone_or_too_large_or_unreachable_is_told() {
         bench.fetch(&lock).unwrap_err().kind,
         Kind::RegistryUnauthorized
     );
-    let left = std::fs::read_dir(bench.cache().join("tarballs/tmp"))
+    let left = std::fs::read_dir(bench.cache().join("tmp"))
         .unwrap()
         .count();
     assert_eq!(left, 0, "nothing half done stays");
