@@ -26,9 +26,9 @@
 }.
 
 %% @doc The state of the whole. Beside the four keys of 0.7: `repo' (without user and password),
-%% `branch', `apps_dir', `apps' (how many in each state), `last_error', `spec_errors', `warnings',
-%% `refused' (a mass removal), `blocked', `held', `last_cycle', `next_reconcile' (universal time),
-%% `state_error' (the disk). Never waits. Errors: `not_running', or why nothing can be followed: the
+%% `branch', `apps_dir', `apps' (how many in each state), `failures' (apps that failed, each with a
+%% sentence; the first hundred), `last_error', `spec_errors', `warnings', `refused' (a mass removal),
+%% `blocked', `held', `last_cycle', `next_reconcile' (universal time), `state_error' (the disk). Never waits. Errors: `not_running', or why nothing can be followed: the
 %% native library is missing (`native_not_loaded') or another one (`native_abi': restart the VM).
 -spec status() -> {ok, status()} | {error, not_running | bc_gitops_library:reason()}.
 status() ->

@@ -64,3 +64,15 @@ a_quarantine_learns_the_commit_it_was_for_test() ->
     ?assert(bc_gitops_goal:is_quarantined(Known, Learned)),
     ?assertNot(bc_gitops_goal:is_quarantined(goal(<<"1">>, <<"e">>, #{wanted => <<"y">>}), Learned)),
     ?assertEqual(Learned, bc_gitops_goal:learn(goal(<<"1">>, <<"e">>, #{wanted => <<"y">>}), Learned)).
+
+the_lock_of_the_same_version_and_source_is_used_again_test_() ->
+    Lock = [#{name => <<"a">>, version => <<"1">>, repo => <<"hexpm">>, sha256 => <<"00">>}],
+    Locked = fun(Version, EnvFp) ->
+        bc_gitops_goal:target(goal(Version, EnvFp), #{key => <<"k">>, lock => Lock})
+    end,
+    Before = maps:remove(lock, running(<<"1">>, <<"e">>, undefined)), % a state file of a former version
+    [
+        ?_assertEqual(#{lock => Lock}, bc_gitops_goal:lock(goal(<<"1">>, <<"e">>), [undefined, Locked(<<"1">>, <<"other">>)])),
+        ?_assertEqual(#{}, bc_gitops_goal:lock(goal(<<"2">>, <<"e">>), [Locked(<<"1">>, <<"e">>)])),
+        ?_assertEqual(#{}, bc_gitops_goal:lock(goal(<<"1">>, <<"e">>), [undefined, Before]))
+    ].

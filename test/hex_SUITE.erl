@@ -174,7 +174,7 @@ a_plugin_that_is_needed_is_named(Config) ->
     _ = push(Config, [{bch_plugged, "1.0.0"}]),
     _ = start(Config),
     {error, {actions_failed, [_]}} = bc_gitops:reconcile(),
-    _ = is_said(bch_plugged, plugin_missing, ["bch_plugged", "bch_plugin generate", "git"]),
+    _ = is_said(bch_plugged, plugin_missing, ["bch_plugged", "plugin bch_plugin,", "git"]),
     ?assertMatch(#{state := quarantined}, bct_gitops:details(bch_plugged)).
 
 %%% Private registries
@@ -327,6 +327,7 @@ is_said(App, Kind, Parts) ->
     ?assertEqual({App, Kind}, {App, Found}),
     ?assertEqual([], [Part || Part <- Parts, string:find(Message, Part) =:= nomatch]),
     ?assertEqual(nomatch, binary:match(Message, [<<"#{">>, <<"<<">>, <<"\n">>])),
+    ?assertMatch({ok, #{failures := #{App := Message}}}, bc_gitops:status()),
     Message.
 
 said(ok) -> ok;

@@ -66,19 +66,18 @@ members(#{dir := Dir}) ->
      || File <- filelib:wildcard("{apps,lib}/*/src/*.app.src", Dir)].
 
 %% @doc A package may be built with a plugin, which is no package that it needs. rebar3 goes on without
-%% one until a hook calls it.
+%% one until a hook calls it; then 3.19 says so, and 3.24 crashes.
 -spec failure(bc_gitops_build_tool:context(), binary()) ->
     {plugin_missing, binary()} | unknown.
 failure(#{deps := here, app := App}, Output) ->
-    Hook = "command '([^']+)' in namespace '([^']+)' not found",
-    case re:run(Output, Hook, [{capture, all_but_first, binary}]) of
-        {match, [Command, Plugin]} ->
-            Message = io_lib:format(
-                "~s, or a package that it needs, is built with a rebar3 plugin (its hook calls ~ts ~ts), and "
-                "plugins are not fetched for Hex packages; build it from its git repository (source type git)",
-                [App, Plugin, Command]),
-            {plugin_missing, unicode:characters_to_binary(Message)};
-        nomatch ->
+    Called = re:run(Output, "in namespace '[^']+' not found|Uncaught error in rebar_core", [{capture, none}]),
+    Absent = re:run(Output, "Errors loading plugin (.+)\\. Run", [{capture, all_but_first, binary}]),
+    case {Called, Absent} of
+        {match, {match, [Plugin]}} ->
+            Text = "~s, or a package that it needs, is built with the rebar3 plugin ~ts, and plugins are not "
+                   "fetched for Hex packages; build it from its git repository (source type git)",
+            {plugin_missing, bc_gitops_words:text(Text, [App, Plugin])};
+        _ ->
             unknown
     end;
 failure(_Context, _Output) ->

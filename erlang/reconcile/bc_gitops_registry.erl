@@ -11,7 +11,7 @@
 -export([put/2, get/2, delete/1]).
 %% managed apps
 -export([put_app/3, mark_failed/1, delete_app/1, app/1, rows/0, states/0, healthy_count/0]).
--export([details/1, current_details/0, spec/1]).
+-export([failures/0, details/1, current_details/0, spec/1]).
 
 -export_type([row/0, app_state_name/0]).
 
@@ -32,6 +32,8 @@
 -define(REPO, bc_gitops_registry_repo).
 -define(APPS, bc_gitops_registry_apps).
 -define(DETAILS, bc_gitops_registry_details).
+%% A read stays short, however many apps fail.
+-define(SHOWN, 100).
 
 %% @doc Makes the tables; the caller owns them.
 -spec create() -> ok.
@@ -116,6 +118,20 @@ healthy_count() ->
         undefined -> 0;
         Table -> ets:select_count(Table, [{{'_', '_', '$1', '$2', '$3', '_', '_'}, Guards, [true]}])
     end.
+
+%% @doc The last errors of apps that are not as wanted, in words; at most ?SHOWN of them.
+-spec failures() -> #{atom() => binary()}.
+failures() ->
+    Pattern = [{{'$1', '_', '$2', '_', '_', '_', '_'}, [{'=/=', '$2', running}], ['$1']}],
+    Names = case ets:whereis(?APPS) of
+        undefined -> [];
+        Table -> first(ets:select(Table, Pattern, ?SHOWN))
+    end,
+    maps:from_list([{Name, Message} || Name <- Names, {ok, App} <- [details(Name)],
+                    #app_state{details = #{last_error := #{message := Message}}} <- [App]]).
+
+first('$end_of_table') -> [];
+first({Names, _More}) -> Names.
 
 -spec details(atom()) -> {ok, #app_state{}} | {error, not_found}.
 details(Name) ->

@@ -27,6 +27,7 @@ status(Reconciler, States) ->
         app_count => length(States),
         healthy_count => bc_gitops_registry:healthy_count(),
         apps => Counts,
+        failures => bc_gitops_registry:failures(),
         state_error => StateError
     }.
 
