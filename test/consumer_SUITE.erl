@@ -199,10 +199,7 @@ release(mix, Project) ->
 %% A release is a distributed node unless told otherwise (mix), or anyway (rebar3): then with a port
 %% mapper of its own, which is ended afterwards.
 distribution(rebar3) ->
-    {ok, Listener} = gen_tcp:listen(0, [{ip, loopback}]),
-    {ok, Port} = inet:port(Listener),
-    ok = gen_tcp:close(Listener),
-    put(port_mapper, {"ERL_EPMD_PORT", integer_to_list(Port)}),
+    put(port_mapper, {"ERL_EPMD_PORT", integer_to_list(bct_server:free_port())}),
     [get(port_mapper)];
 distribution(mix) ->
     [{"RELEASE_DISTRIBUTION", "none"}].

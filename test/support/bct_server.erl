@@ -32,11 +32,14 @@ stop({Keeper, Pid}) ->
     Keeper ! stop,
     wait(fun() -> not filelib:is_dir("/proc/" ++ integer_to_list(Pid)) end, {still_running, Pid}).
 
+%% @doc A port for a program that cannot choose one itself. It is not of those that the system gives
+%% to connections and to listeners without a wish: nobody else takes it in between.
 free_port() ->
-    {ok, Socket} = gen_tcp:listen(0, [{ip, {127, 0, 0, 1}}, {reuseaddr, true}]),
-    {ok, Port} = inet:port(Socket),
-    ok = gen_tcp:close(Socket),
-    Port.
+    Port = 10000 + rand:uniform(20000),
+    case gen_tcp:listen(Port, [{ip, {127, 0, 0, 1}}, {reuseaddr, true}]) of
+        {ok, Socket} -> ok = gen_tcp:close(Socket), Port;
+        {error, eaddrinuse} -> free_port()
+    end.
 
 %% @doc Waits until something listens.
 wait_tcp(Port) ->

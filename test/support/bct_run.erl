@@ -1,0 +1,36 @@
+%%% @doc Runs tests that are compiled already, for tools/gate.sh: one VM for each suite, so that suites
+%%% run side by side. Says what it ran in the words of rebar3 and ends the VM.
+%%%
+%%%     erl -run bct_run suite git_SUITE LOG_DIRECTORY
+%%%     erl -run bct_run eunit
+-module(bct_run).
+-export([suite/1, eunit/0]).
+
+%% @doc One suite of common test; its pages are in the directory.
+suite([Suite, Logs]) ->
+    ok = filelib:ensure_path(Logs),
+    case ct:run_test([{dir, beams()}, {suite, Suite}, {logdir, Logs}, {auto_compile, false}]) of
+        {Passed, 0, {0, 0}} ->
+            ended(0, "All ~b tests passed.~n", [Passed]);
+        {Passed, Failed, {ByUser, Auto}} ->
+            ended(1, "Failed ~b tests. Skipped ~b (~b, ~b) tests. Passed ~b tests.~nPages: ~ts~n",
+                  [Failed, ByUser + Auto, ByUser, Auto, Passed, filename:join(Logs, "index.html")]);
+        {error, Reason} ->
+            ended(1, "~ts cannot run: ~tp~n", [Suite, Reason])
+    end.
+
+%% @doc All modules of EUnit, each in a process of its own: what one leaves in it meets no other.
+eunit() ->
+    Files = filelib:wildcard("*_tests.beam", beams()),
+    Modules = [{spawn, {module, list_to_atom(filename:basename(File, ".beam"))}} || File <- Files],
+    case eunit:test(Modules, [verbose]) of
+        ok -> ended(0, "", []);
+        error -> ended(1, "", [])
+    end.
+
+beams() ->
+    filename:dirname(code:which(?MODULE)).
+
+ended(Status, Format, Args) ->
+    io:format(Format, Args),
+    halt(Status).
