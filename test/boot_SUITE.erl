@@ -27,17 +27,17 @@ context(Config) -> proplists:get_value(context, Config).
 
 what_ran_runs_again_without_the_remote(Config) ->
     #{dir := Dir, repo := Repo} = Context = context(Config),
-    Sources = [source(Context, Name, ["1.0.0"]) || Name <- [bct_db, bct_web]],
-    _ = bct_gitops:push(Context, [git_spec(Context, bct_db, "1.0.0", []), git_spec(Context, bct_web, "1.0.0", [bct_db])]),
+    Sources = [source(Context, Name, ["1.0.0"]) || Name <- [bct_db, bct_page]],
+    _ = bct_gitops:push(Context, [git_spec(Context, bct_db, "1.0.0", []), git_spec(Context, bct_page, "1.0.0", [bct_db])]),
     First = bct_vm:start(env(Context)),
     ok = bct_vm:call(First, bc_gitops, reconcile, []),
-    ?assertEqual("1.0.0", bct_vm:call(First, bct_web, version, [])),
+    ?assertEqual("1.0.0", bct_vm:call(First, bct_page, version, [])),
     ok = bct_vm:kill(First),
     ok = file:rename(Repo, filename:join(Dir, "repo.away")),
     [ok = file:rename(Source, <<Source/binary, ".away">>) || Source <- Sources],
     Second = bct_vm:start(env(Context)),
-    ok = bct_vm:eventually(Second, fun(Vm) -> running(Vm) =:= #{bct_db => <<"1.0.0">>, bct_web => <<"1.0.0">>} end),
-    ?assertEqual("1.0.0", bct_vm:call(Second, bct_web, version, [])),
+    ok = bct_vm:eventually(Second, fun(Vm) -> running(Vm) =:= #{bct_db => <<"1.0.0">>, bct_page => <<"1.0.0">>} end),
+    ?assertEqual("1.0.0", bct_vm:call(Second, bct_page, version, [])),
     {error, {desired_state, _}} = bct_vm:call(Second, bc_gitops, reconcile, []),
     {ok, Status} = bct_vm:call(Second, bc_gitops, status, []),
     ?assertMatch(#{status := error, app_count := 2, healthy_count := 2, last_error := {desired_state, _}}, Status),
@@ -48,8 +48,8 @@ an_app_that_takes_the_vm_down_is_set_aside(Config) ->
     Source = source(Context, bct_db, ["1.0.0"]),
     _ = bct_repo:commit(Source, halting(bct_db, "2.0.0")),
     ok = bct_repo:tag(Source, "v2.0.0"),
-    _ = source(Context, bct_web, ["1.0.0"]),
-    _ = bct_gitops:push(Context, [git_spec(Context, bct_db, "1.0.0", []), git_spec(Context, bct_web, "1.0.0", [])]),
+    _ = source(Context, bct_page, ["1.0.0"]),
+    _ = bct_gitops:push(Context, [git_spec(Context, bct_db, "1.0.0", []), git_spec(Context, bct_page, "1.0.0", [])]),
     First = bct_vm:start(env(Context)),
     ok = bct_vm:call(First, bc_gitops, reconcile, []),
     _ = bct_gitops:push(Context, [git_spec(Context, bct_db, "2.0.0", [])]),
@@ -61,7 +61,7 @@ an_app_that_takes_the_vm_down_is_set_aside(Config) ->
     %% and then it is left alone, and the version before it runs
     Third = bct_vm:start(env(Context)),
     ok = bct_vm:eventually(Third, fun(Vm) ->
-        running(Vm) =:= #{bct_db => <<"1.0.0">>, bct_web => <<"1.0.0">>} andalso
+        running(Vm) =:= #{bct_db => <<"1.0.0">>, bct_page => <<"1.0.0">>} andalso
             state(Vm, bct_db) =:= quarantined
     end),
     {ok, #app_state{details = Details}} = bct_vm:call(Third, bc_gitops, get_app_status, [bct_db]),
@@ -79,7 +79,7 @@ killed_at_any_moment_nothing_is_lost(Config) ->
     ct:log("seed ~p", [Seed]),
     Context = context(Config),
     Versions = ["1.0.0", "1.1.0", "1.2.0"],
-    Names = [bct_db, bct_web],
+    Names = [bct_db, bct_page],
     _ = [source(Context, Name, Versions) || Name <- Names],
     _ = bct_gitops:push(Context, [git_spec(Context, bct_db, "1.0.0", []), {"apps/.keep", ""}]),
     Longest = prepare_store(Context, Versions),
@@ -90,7 +90,7 @@ prepare_store(Context, Versions) ->
     Vm = bct_vm:start(env(Context)),
     Times = [
         begin
-            _ = bct_gitops:push(Context, [git_spec(Context, bct_db, V, []), git_spec(Context, bct_web, V, [bct_db])]),
+            _ = bct_gitops:push(Context, [git_spec(Context, bct_db, V, []), git_spec(Context, bct_page, V, [bct_db])]),
             {Micros, ok} = timer:tc(fun() -> bct_vm:call(Vm, bc_gitops, reconcile, []) end),
             Micros div 1000
         end
@@ -125,12 +125,12 @@ wanted(Context, Versions) ->
     _ = bct_gitops:push(Context, [git_spec(Context, bct_db, Version, [])]),
     case rand:uniform(3) of
         1 ->
-            Web = filename:join([maps:get(repo, Context), "apps", "bct_web"]),
-            _ = [bct_gitops:delete(Context, [bct_web]) || filelib:is_dir(Web)],
+            Web = filename:join([maps:get(repo, Context), "apps", "bct_page"]),
+            _ = [bct_gitops:delete(Context, [bct_page]) || filelib:is_dir(Web)],
             maps:from_list([Db]);
         _ ->
-            _ = bct_gitops:push(Context, [git_spec(Context, bct_web, Version, [bct_db])]),
-            maps:from_list([Db, {bct_web, list_to_binary(Version)}])
+            _ = bct_gitops:push(Context, [git_spec(Context, bct_page, Version, [bct_db])]),
+            maps:from_list([Db, {bct_page, list_to_binary(Version)}])
     end.
 
 kill_after(Vm, Ms) ->

@@ -62,7 +62,7 @@ end_per_group(_Group, Config) ->
 starts_from_its_own_configuration(Config) ->
     compile(tool(Config), project(Config)),
     Shop = start(tool(Config), project(Config)),
-    _ = bct_consumer:await(Shop, "^shop: abi 1$"),
+    _ = bct_consumer:await(Shop, ["^shop: abi ", integer_to_list(abi()), "$"]),
     _ = bct_consumer:await(Shop, ?RUNS),
     stopped(Shop).
 
@@ -85,19 +85,26 @@ release_runs_what_is_in_the_store(Config) ->
 
 %% A new commit of the dependency with another library: the project gets both sides of it.
 upgrade_rebuilds_the_library(Config) ->
-    Rust = {"const ABI: u32 = 1;", "const ABI: u32 = 2;"},
-    Erlang = {"-define\\(ABI, 1\\)", "-define(ABI, 2)"},
+    [Old, New] = [integer_to_list(N) || N <- [abi(), abi() + 1]],
+    Rust = {"const ABI: u32 = " ++ Old ++ ";", "const ABI: u32 = " ++ New ++ ";"},
+    Erlang = {"-define\\(ABI, " ++ Old ++ "\\)", "-define(ABI, " ++ New ++ ")"},
     _ = bct_consumer:change(library(Config), "native/nif/src/lib.rs", Rust),
     _ = bct_consumer:change(library(Config), "erlang/bc_gitops_native.erl", Erlang),
     try
         upgrade(tool(Config), project(Config)),
         Shop = start(tool(Config), project(Config)),
-        _ = bct_consumer:await(Shop, "^shop: abi 2$"),
+        _ = bct_consumer:await(Shop, ["^shop: abi ", New, "$"]),
         _ = bct_consumer:await(Shop, ?RUNS),
         stopped(Shop)
     after
         _ = bct_repo:git(library(Config), ["revert", "--no-edit", "HEAD~2..HEAD"])
     end.
+
+%% What both sides of the library say of their shapes.
+abi() ->
+    {ok, Text} = file:read_file(filename:join([bct_layout:root(), "erlang", "bc_gitops_native.erl"])),
+    {match, [Number]} = re:run(Text, "-define\\(ABI, ([0-9]+)\\)", [{capture, all_but_first, list}]),
+    list_to_integer(Number).
 
 missing_cargo(Config) ->
     Said = refused(Config, ["cargo"], []),

@@ -5,11 +5,14 @@
 %%%     erl -run bct_run eunit
 -module(bct_run).
 -export([suite/1, eunit/0]).
+%% a hook of common test
+-export([init/2, on_tc_fail/4, on_tc_skip/4]).
 
 %% @doc One suite of common test; its pages are in the directory.
 suite([Suite, Logs]) ->
     ok = filelib:ensure_path(Logs),
-    case ct:run_test([{dir, beams()}, {suite, Suite}, {logdir, Logs}, {auto_compile, false}]) of
+    case ct:run_test([{dir, beams()}, {suite, Suite}, {logdir, Logs}, {auto_compile, false},
+                      {ct_hooks, [?MODULE]}]) of
         {Passed, 0, {0, 0}} ->
             ended(0, "All ~b tests passed.~n", [Passed]);
         {Passed, Failed, {ByUser, Auto}} ->
@@ -18,6 +21,20 @@ suite([Suite, Logs]) ->
         {error, Reason} ->
             ended(1, "~ts cannot run: ~tp~n", [Suite, Reason])
     end.
+
+%% @private
+init(_Id, _Options) ->
+    {ok, none}.
+
+%% @private Common test itself shows the beginning of a reason.
+on_tc_fail(Suite, Case, Reason, State) ->
+    io:format(user, "~n~p:~p failed:~n~tp~n", [Suite, Case, Reason]),
+    State.
+
+%% @private
+on_tc_skip(Suite, Case, Reason, State) ->
+    io:format(user, "~n~p:~p skipped:~n~tp~n", [Suite, Case, Reason]),
+    State.
 
 %% @doc All modules of EUnit, each in a process of its own: what one leaves in it meets no other.
 eunit() ->
