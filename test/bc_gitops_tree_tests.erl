@@ -18,6 +18,7 @@ tree_test_() ->
         {"a link inside becomes what it points to", fun link_inside/3},
         {"a link out of the tree is refused", fun link_outside/3},
         {"a link through a link out of the tree is refused", fun link_through/3},
+        {"a link on the way to what is copied is refused when it leads out", fun link_above/3},
         {"links in a circle are refused", fun circle/3},
         {"a link to its own directory is refused", fun own_directory/3},
         {"a link to nothing brings nothing", fun dangling/3},
@@ -34,6 +35,13 @@ content_and_mode(_Dir, Root, Copy) ->
     ?assertEqual({ok, <<"text">>}, file:read_file(filename:join(Copy, "tool"))),
     {ok, #file_info{mode = Mode}} = file:read_file_info(filename:join(Copy, "tool")),
     ?assertEqual(8#755, Mode band 8#7777).
+
+link_above(Dir, Root, Copy) ->
+    ok = filelib:ensure_path(filename:join(Dir, "other/app/ebin")),
+    ok = file:make_symlink("../other", filename:join(Root, "deps")),
+    ok = file:make_symlink(".", filename:join(Root, "here")),
+    ?assertMatch({error, {link_outside, _}}, copy(Root, "deps/app/ebin", Copy)),
+    ?assertMatch({ok, _}, copy(Root, "here/priv", Copy)).
 
 link_inside(_Dir, Root, Copy) ->
     ok = filelib:ensure_path(filename:join(Root, "src/data")),

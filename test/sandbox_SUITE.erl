@@ -15,7 +15,7 @@
 
 suite() -> [{timetrap, {minutes, 3}}].
 
-all() -> [{group, attacks}, {group, limits}, {group, network}, {group, modes}].
+all() -> [{group, attacks}, {group, links}, {group, limits}, {group, network}, {group, modes}].
 
 groups() ->
     [
@@ -23,6 +23,10 @@ groups() ->
             rebar3_hooks_reach_nothing, mix_projects_reach_nothing, makefiles_reach_nothing,
             what_is_shown_too_much_is_covered, without_the_sandbox_only_the_environment_is_safe,
             no_build_poisons_another, the_same_for_an_ordinary_user
+        ]},
+        {links, [], [
+            links_between_commands_lead_nowhere, output_behind_a_link_is_refused,
+            a_link_in_place_of_the_source_is_refused, any_tree_is_removed
         ]},
         {limits, [], [
             too_many_processes, too_much_memory, too_much_on_disk, temporary_files_count,
@@ -161,6 +165,64 @@ copy(Pattern, To) ->
     [{ok, _} = file:copy(File, filename:join(To, filename:basename(File)))
      || File <- filelib:wildcard(unicode:characters_to_list(Pattern))],
     [ok = file:change_mode(File, 8#755) || File <- filelib:wildcard(unicode:characters_to_list([To, "/*"]))].
+
+%%% links
+
+in_both_modes(Config, Script, Check) ->
+    commit(Config, bct_app:erlang_mk("demo_link", "1.0.0", Script)),
+    [begin
+        ok = application:set_env(bc_gitops, build_sandbox, Mode),
+        Check(Mode, prepare(demo_link, source(Config, <<"main">>))),
+        ?assertEqual([], bct_workspace:scratches()),
+        ok = bc_gitops_workspace:delete_package(demo_link)
+     end || Mode <- [required, off]].
+
+%% The first command of a build would have the second one's directories be the host's.
+links_between_commands_lead_nowhere(Config) ->
+    Dir = unicode:characters_to_list(?config(dir, Config)),
+    Host = filename:join(Dir, "host"),
+    ok = filelib:ensure_path(Host),
+    Script = [
+        "#!/bin/sh\nscratch=$(dirname $TMPDIR)\n",
+        "for name in tmp home cache shm; do rm -rf $scratch/$name; mv $scratch/$name $scratch/old; "
+        "ln -s ", Host, " $scratch/$name; done\n",
+        "for place in /tmp /dev/shm $HOME $TMPDIR $scratch/cache ", Host, "; do echo x > $place/reached; done\n",
+        "echo tried here\nexit 0\n"],
+    Files = bct_app:mix("demo_between", "1.0.0"),
+    {_, Project} = lists:keyfind("mix.exs", 1, Files),
+    Run = "{out, 0} = System.cmd(\"sh\", [\"swap.sh\"], stderr_to_stdout: true)\nIO.puts(out)\n",
+    commit(Config, [{"swap.sh", Script} | lists:keyreplace("mix.exs", 1, Files, {"mix.exs", [Run, Project]})]),
+    _ = prepare(demo_between, source(Config, <<"main">>)),
+    ?assertEqual(["here"], bct_hostile:tried(log(demo_between))),
+    ?assertEqual({ok, []}, file:list_dir(Host)),
+    ?assertEqual([], bct_workspace:scratches()).
+
+%% Applications of the host are not output of a build.
+output_behind_a_link_is_refused(Config) ->
+    Ebin = filename:join(?config(dir, Config), "host/leaked/ebin"),
+    ok = filelib:ensure_path(Ebin),
+    ok = file:write_file(filename:join(Ebin, "leaked.app"), "{application, leaked, [{vsn, \"1\"}]}."),
+    Script = "ln -s " ++ unicode:characters_to_list(?config(dir, Config)) ++ "/host deps",
+    in_both_modes(Config, Script, fun(_Mode, Result) ->
+        ?assertMatch({error, {link_outside, #{message := _}}}, Result)
+    end).
+
+a_link_in_place_of_the_source_is_refused(Config) ->
+    Ebin = filename:join(?config(dir, Config), "host/ebin"),
+    ok = filelib:ensure_path(Ebin),
+    ok = file:write_file(filename:join(Ebin, "demo_link.app"), "{application, demo_link, [{vsn, \"1\"}]}."),
+    Host = unicode:characters_to_list(?config(dir, Config)) ++ "/host",
+    %% the build goes on in the directory that it moved away
+    Script = "at=$(pwd); mv $at ../old; ln -s " ++ Host ++ " $at",
+    in_both_modes(Config, Script, fun(_Mode, Result) ->
+        ?assertMatch({error, {link_outside, #{message := _}}}, Result)
+    end).
+
+%% What has no path, and what has no rights.
+any_tree_is_removed(Config) ->
+    Script = "n=0; d=$(printf 'd%.0s' $(seq 200)); chain=$d; while [ $n -lt 30 ]; do chain=$chain/$d; n=$((n+1)); "
+        "done; mkdir -p $chain shut; echo x > shut/file; chmod 0 shut",
+    in_both_modes(Config, Script, fun(_Mode, Result) -> ?assertMatch({error, {disk_limit, _}}, Result) end).
 
 %%% limits
 

@@ -198,7 +198,17 @@ run_commands([Step | Rest], Job) ->
         {error, _} = Error -> Error
     end.
 
-collect(#{tool := Tool, context := Context, scratch := Scratch} = Job) ->
+collect(#{name := Name, scratch := Scratch, dir := Dir} = Job) ->
+    {ok, Real} = bc_gitops_tree:real_path(Scratch),
+    Expected = filename:join([Real, "src", atom_to_list(Name)]),
+    case bc_gitops_tree:real_path(Dir) of
+        {ok, Expected} -> collect_output(Job);
+        %% the build put a link in the place of its own directory, or nothing
+        {ok, Other} -> {error, {link_outside, #{app => Name, path => Dir, target => Other}}};
+        {error, _} -> {error, {app_not_built, #{app => Name, found => []}}}
+    end.
+
+collect_output(#{tool := Tool, context := Context, scratch := Scratch} = Job) ->
     Out = filename:join(unicode:characters_to_list(Scratch), "out"),
     case bc_gitops_build_output:collect(Tool, Context, Out) of
         {ok, Apps} -> {ok, Job#{out => Out, apps => Apps}};

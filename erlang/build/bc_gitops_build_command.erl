@@ -31,7 +31,7 @@ run(#{phase := Phase, program := Program, args := Args}, #{log := Log, until := 
     bc_gitops_build_log:write(Log, ["== ", Line, "\n"]),
     Need = (maps:with([scratch, workspace, env], Place))#{cd => Dir, network => Phase =:= deps},
     Command = #{
-        program => Program, args => Args, cd => Dir, env => Env,
+        program => Program, args => Args, cd => outside(Sandbox, Scratch, Dir), env => Env,
         timeout => max(1, Until - erlang:monotonic_time(millisecond)), max_output => ?MAX_OUTPUT,
         limits => bc_gitops_build_config:limits(Scratch),
         wrapper => bc_gitops_sandbox:wrapper(Sandbox, Need),
@@ -42,6 +42,10 @@ run(#{phase := Phase, program := Program, args := Args}, #{log := Log, until := 
         {ok, _} -> ok;
         {error, {Kind, Details}} -> {error, failure(Kind, Details#{command => Line}, Phase, Place)}
     end.
+
+%% Where the command begins before the sandbox is around it: not where a link may lead elsewhere.
+outside(none, _Scratch, Dir) -> Dir;
+outside(_Sandbox, Scratch, _Dir) -> Scratch.
 
 %% A program that ends badly fails each time; a dependency that does not come may come next time.
 failure(Kind, Details, Phase, #{name := Name, tool := Tool, log := Log} = Place) ->

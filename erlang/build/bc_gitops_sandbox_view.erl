@@ -26,6 +26,8 @@
 -define(SECRETS_OF_HOME, [".ssh", ".erlang.cookie", ".netrc", ".git-credentials", ".gnupg",
                           ".config", ".aws", ".kube", ".docker"]).
 -define(MAX_LINKS, 10).
+%% Of a build's own directory.
+-define(WRITABLE, ["src", "home", "cache", "tmp", "shm"]).
 
 %% @doc The part that all builds share. /proc is not writable: for root it is the kernel's settings.
 -spec system() -> [file:filename_all()].
@@ -46,19 +48,23 @@ ro_bind(Path) ->
         false -> []
     end.
 
-%% @doc The part of one build: what may be read, then over it what nevertheless may not, then its
-%% own directory. Temporary files and shared memory are in that directory too: they are counted.
+%% @doc The part of one build: what may be read, then over it what nevertheless may not, then the
+%% directories that it may write. Those for temporary files and shared memory are among them: they
+%% are counted. What they stand in cannot be written, so that a command never finds a link that an
+%% earlier one put in the place of one of them.
 -spec of_build(bc_gitops_sandbox:need()) -> [file:filename_all()].
 of_build(#{scratch := Scratch, workspace := Workspace, network := Network, env := Env}) ->
-    [Tmp, Shm] = [made(filename:join(Scratch, Name)) || Name <- ["tmp", "shm"]],
+    Writable = [made(filename:join(Scratch, Name)) || Name <- ?WRITABLE],
     Own = real([Workspace | bc_gitops_build_config:own_paths()]),
     {Paths, Links} = readable(Env ++ bc_gitops_build_config:passed_environment(), Network, Own),
     {Over, ReadOnly} = lists:unzip([cover(Path) || Path <- covered(Paths, Own)]),
-    ["--bind", Tmp, "/tmp", "--bind", Shm, "/dev/shm", "--remount-ro", "/dev"]
+    ["--bind", filename:join(Scratch, "tmp"), "/tmp",
+     "--bind", filename:join(Scratch, "shm"), "/dev/shm", "--remount-ro", "/dev"]
         ++ known_hosts(Network)
         ++ lists:append([["--ro-bind", Path, Path] || Path <- Paths])
         ++ lists:append([["--symlink", Target, Link] || {Link, Target} <- Links])
-        ++ lists:append(Over) ++ ["--bind", Scratch, Scratch] ++ lists:append(ReadOnly).
+        ++ lists:append(Over) ++ lists:append([["--bind", Dir, Dir] || Dir <- Writable])
+        ++ lists:append(ReadOnly).
 
 %% Where the disk takes no directory bubblewrap fails and says so.
 made(Dir) ->

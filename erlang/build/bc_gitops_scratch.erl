@@ -9,6 +9,8 @@
 
 %% From the end of its input a runner takes its grace and the time to kill.
 -define(RUNNER_TIME, 15000).
+%% Millions of files.
+-define(REMOVE_TIME, 600000).
 %% A VM in another container or on another machine can't be looked for: it lives while it touches
 %% its file. Its beat is a minute.
 -define(SILENT, 600).
@@ -69,7 +71,19 @@ remove(Dir, reap) ->
     ok = reap(Dir),
     remove(Dir, empty);
 remove(Dir, empty) ->
-    bc_gitops_tree:remove(Dir).
+    case bc_gitops_tree:remove(Dir) of
+        ok -> ok;
+        {error, _} = Error -> remove_any(Dir, Error)
+    end.
+
+%% A build can leave directories so deep that their paths have no name for the system.
+remove_any(Dir, Error) ->
+    {ok, Runner} = bc_gitops_command:runner(),
+    Command = #{program => Runner, args => ["remove", Dir], timeout => ?REMOVE_TIME},
+    case bc_gitops_command:run(Command) of
+        {ok, _} -> ok;
+        {error, _} -> Error
+    end.
 
 reap(Dir) ->
     Wait = integer_to_list(?RUNNER_TIME),

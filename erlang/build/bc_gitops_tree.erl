@@ -27,7 +27,8 @@ new_budget() -> {?MAX_FILES, ?MAX_BYTES}.
            budget()) -> {ok, budget()} | {error, {atom(), map()}}.
 copy({From, To}, Root, Budget) ->
     {ok, RealRoot} = real_path(Root),
-    try {ok, copy(From, To, RealRoot, ?MAX_DEPTH, Budget)}
+    %% a link may stand anywhere on the way to it
+    try {ok, copy_link(From, To, RealRoot, ?MAX_DEPTH, Budget)}
     catch throw:{refused, Kind, Details} -> {error, {Kind, Details}}
     end.
 
@@ -172,11 +173,15 @@ open_up(Path) ->
     case file:read_link_info(Path) of
         {ok, #file_info{type = directory}} ->
             _ = file:change_mode(Path, 8#700),
-            {ok, Names} = file:list_dir_all(Path),
-            lists:foreach(fun(Name) -> open_up(filename:join(Path, Name)) end, Names);
+            open_up_each(Path, file:list_dir_all(Path));
         _ ->
             ok
     end.
+
+open_up_each(Path, {ok, Names}) ->
+    lists:foreach(fun(Name) -> open_up(filename:join(Path, Name)) end, Names);
+open_up_each(_Path, {error, _}) ->
+    ok.
 
 removed(ok, _) -> ok;
 removed({error, enoent}, _) -> ok;

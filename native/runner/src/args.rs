@@ -11,6 +11,8 @@ pub enum Mode {
     Run(Run),
     /// End the processes that a dead run left.
     Reap(Reap),
+    /// Remove a directory.
+    Remove(Remove),
 }
 
 /// A command and its limits.
@@ -56,12 +58,20 @@ pub struct Reap {
     pub wait: Duration,
 }
 
+/// What to remove.
+#[derive(Debug)]
+pub struct Remove {
+    /// An absolute directory.
+    pub dir: PathBuf,
+}
+
 /// Reads the arguments after the program's name.
 pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Mode, String> {
     match args.next().as_ref().and_then(|mode| mode.to_str()) {
         Some("run") => parse_run(args).map(Mode::Run),
         Some("reap") => parse_reap(args).map(Mode::Reap),
-        _ => Err("expected run or reap".into()),
+        Some("remove") => parse_remove(args).map(Mode::Remove),
+        _ => Err("expected run, reap or remove".into()),
     }
 }
 
@@ -105,12 +115,28 @@ fn parse_reap(mut args: impl Iterator<Item = OsString>) -> Result<Reap, String> 
             _ => return Err(format!("unknown argument {flag:?}")),
         }
     }
-    let marker = marker.ok_or("no --marker")?;
-    if !marker.is_absolute() || marker.components().count() < 3 {
-        return Err("--marker must be an absolute directory below another".into());
-    }
+    let marker = below_another(marker.ok_or("no --marker")?)?;
     let wait = Duration::from_millis(wait.ok_or("no --wait")?);
     Ok(Reap { marker, wait })
+}
+
+fn parse_remove(mut args: impl Iterator<Item = OsString>) -> Result<Remove, String> {
+    let dir = below_another(PathBuf::from(value(&mut args)?))?;
+    match args.next() {
+        None => Ok(Remove { dir }),
+        Some(more) => Err(format!("unknown argument {more:?}")),
+    }
+}
+
+fn below_another(dir: PathBuf) -> Result<PathBuf, String> {
+    if dir.is_absolute() && dir.components().count() >= 3 {
+        Ok(dir)
+    } else {
+        Err(format!(
+            "{} is not an absolute directory below another",
+            dir.display()
+        ))
+    }
 }
 
 fn value(args: &mut impl Iterator<Item = OsString>) -> Result<OsString, String> {
@@ -150,6 +176,11 @@ mod tests {
             "run --deadline x -- a",
             "reap --marker / --wait 1",
             "reap",
+            "remove",
+            "remove /",
+            "remove /tmp",
+            "remove tmp/a/b",
+            "remove /tmp/a /tmp/b",
         ] {
             assert!(parse_words(line).is_err(), "{line}");
         }

@@ -11,6 +11,10 @@ const END: u8 = 1;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    expect(dead_code, reason = "nobody counts processes there")
+)]
 pub enum End {
     /// The command's exit status.
     Exited(i32),

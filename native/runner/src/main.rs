@@ -4,9 +4,11 @@
 //! bc_gitops_runner run  --deadline MS --grace MS --max-output BYTES [--processes N] [--memory BYTES]
 //!     [--disk BYTES --scratch DIR] [--files N] [--cd DIR] -- PROGRAM ARG…
 //! bc_gitops_runner reap --marker DIR --wait MS
+//! bc_gitops_runner remove DIR
 //! ```
 //! `run` speaks frames of a 4-byte length on its standard output (see [`frame`]) and takes the end
-//! of its standard input as "whoever asked is gone". `reap` ends what a dead VM's builds left.
+//! of its standard input as "whoever asked is gone". `reap` ends what a dead VM's builds left, `remove`
+//! removes where they wrote.
 #![deny(missing_docs)]
 
 mod args;
@@ -16,6 +18,7 @@ mod kill;
 #[cfg(target_os = "linux")]
 mod processes;
 mod reap;
+mod remove;
 mod spawn;
 mod supervise;
 mod watch;
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     match args::parse(std::env::args_os().skip(1)) {
         Ok(Mode::Run(run)) => supervise::run(&run),
         Ok(Mode::Reap(reap)) => reap::run(&reap),
+        Ok(Mode::Remove(remove)) => remove::run(&remove),
         Err(message) => {
             eprintln!("bc_gitops_runner: {message}");
             ExitCode::from(USAGE)

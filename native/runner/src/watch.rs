@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// A process that takes memory as fast as it can gets some hundred megabytes in that time.
+#[cfg(target_os = "linux")]
 const PROCESS_PAUSE: Duration = Duration::from_millis(100);
 const DISK_PAUSE: Duration = Duration::from_millis(500);
 /// Looking takes at most one part in this many of a processor.

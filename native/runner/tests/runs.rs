@@ -250,3 +250,39 @@ fn no_core_is_dumped_and_the_build_is_the_first_to_go() {
     let (output, _) = report(start(&LIMITS, script));
     assert_eq!(output, "0\n1000\n");
 }
+
+/// A chain of directories whose path is longer than a path can be.
+const DEEP: &str = "n=0; d=$(printf 'd%.0s' $(seq 200)); chain=$d; \
+    while [ $n -lt 30 ]; do chain=$chain/$d; n=$((n+1)); done; mkdir -p $chain";
+
+#[test]
+fn what_cannot_be_counted_is_past_the_limit() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().to_str().expect("text");
+    let limits = with(&["--disk", "2000000", "--scratch", path, "--cd", path]);
+    let (output, end) = report(start(&limits, DEEP));
+    assert_eq!((output.as_str(), end.as_str()), ("", "disk_limit"));
+}
+
+#[test]
+fn any_tree_is_removed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("tree");
+    std::fs::create_dir(&path).expect("made");
+    let script = format!(
+        "cd \"$1\"; {DEEP}; (many=a; n=0; while [ $n -lt 300 ]; do many=$many/a; n=$((n+1)); done; \
+         mkdir -p $many; echo x > $many/file); mkdir moved-1; echo x > moved-1/file; \
+         mkdir closed; echo x > closed/file; chmod 0 closed moved-1; ln -s / link; mkfifo pipe"
+    );
+    let text = path.to_str().expect("text");
+    let made = Command::new("/bin/sh")
+        .args(["-c", &script, "sh", text])
+        .status();
+    assert!(made.expect("sh").success());
+    let removed = Command::new(env!("CARGO_BIN_EXE_bc_gitops_runner"))
+        .args(["remove", text])
+        .status();
+    assert!(removed.expect("removes").success());
+    assert!(!path.exists());
+    assert!(std::path::Path::new("/bin/sh").exists());
+}
