@@ -440,9 +440,12 @@ upgraded_by_hand_until_the_next_commit(Config) ->
 
 by_hand_what_is_wrong_is_said(Config) ->
     Context = context(Config),
-    _ = push(Context, [spec(a, "1")]),
+    Archive = #{type => release, url => <<"https://files.example.org/r-1.tar.gz">>, sha256 => binary:copy(<<"0">>, 64)},
+    _ = push(Context, [spec(a, "1"), spec(r, "1", #{source => Archive})]),
     _ = start(Context),
     ok = bc_gitops:reconcile(),
+    {error, {source_is_one_version, _} = Reason} = bc_gitops:upgrade(r, <<"2">>),
+    ?assertMatch(<<"the release source of r is of one version, 1;", _/binary>>, iolist_to_binary(bc_gitops:format_error(Reason))),
     ?assertEqual({error, not_found}, bc_gitops:remove(nobody)),
     ?assertEqual({error, not_found}, bc_gitops:upgrade(nobody, <<"1">>)),
     ?assertEqual({error, {missing_field, version}}, bc_gitops:deploy(#{name => x})),

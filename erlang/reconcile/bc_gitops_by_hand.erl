@@ -61,7 +61,7 @@ goal(Spec, Common) ->
 %% @doc The spec of another version. A git ref that names the old version names the new one in the same
 %% form; any other ref cannot be guessed.
 -spec at_version(#app_spec{}, Old :: binary(), New :: binary()) ->
-    {ok, #app_spec{}} | {error, {ref_is_no_version, map()}}.
+    {ok, #app_spec{}} | {error, {ref_is_no_version | source_is_one_version, map()}}.
 at_version(#app_spec{source = #source_spec{type = git, ref = Ref} = Source} = Spec, Old, New) ->
     Prefixed = <<"v", Old/binary>>,
     At = fun(NewRef) -> Spec#app_spec{version = New, source = Source#source_spec{ref = NewRef}} end,
@@ -72,6 +72,11 @@ at_version(#app_spec{source = #source_spec{type = git, ref = Ref} = Source} = Sp
     end;
 at_version(#app_spec{source = #source_spec{type = hex, ref = Old} = Source} = Spec, Old, New) ->
     {ok, Spec#app_spec{version = New, source = Source#source_spec{ref = New}}};
+at_version(#app_spec{name = App, version = Version, source = #source_spec{type = Type}}, _Old, New)
+        when Type =/= hex, New =/= Version ->
+    Message = io_lib:format("the ~s source of ~s is of one version, ~ts; push a specification with the url or id of "
+                            "~ts", [Type, App, Version, New]),
+    {error, {source_is_one_version, #{app => App, message => unicode:characters_to_binary(Message)}}};
 at_version(Spec, _Old, New) ->
     {ok, Spec#app_spec{version = New}}.
 

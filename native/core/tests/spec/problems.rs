@@ -301,6 +301,13 @@ fn a_release_has_a_url_to_download_and_a_digest_in_either_writing() {
             );
         }
     }
+    let (text, format) = &texts("https://me:canary@h/a-1.tar.gz?s=1", hex)[0];
+    let checked = check(text, *format);
+    assert_eq!(checked.warnings[0].kind, Kind::Secret);
+    let source = checked.spec.unwrap().source;
+    assert_eq!(source.url.as_deref(), Some("https://h/a-1.tar.gz?s=1"));
+    assert_eq!(source.login().unwrap().0, "https://h/a-1.tar.gz");
+    assert!(!format!("{source:?}").contains("canary"));
     for bad in [
         &hex[1..],
         &base64[..42],
