@@ -65,7 +65,7 @@ it_fetches_and_stands_nowhere(Config) ->
     Messages = flush(),
     ?assert(length([Event || {event, Event} <- Messages]) > 4),
     Places = [{Kind, Term} || {Kind, Term} <- Messages] ++ [
-        {lines, Lines}, {persistent_term, persistent_term:get()}, {environment, application:get_all_env(bc_gitops)}
+        {stored, bc_gitops_state:read_apps(filename:join(Dir, "state"))}, {lines, Lines}, {persistent_term, persistent_term:get()}, {environment, application:get_all_env(bc_gitops)}
     ],
     Found = bct_canary:sweep(?CANARY, #{
         modules => "bc_gitops", terms => [bct_canary:text(Term) || {_, Term} <- Places],
