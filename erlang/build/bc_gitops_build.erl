@@ -60,12 +60,16 @@ fetch(#{name := Name, source := Source, known := Known, dir := Dir, options := O
     Timed = Options#{timeout => left(Job), content => Content},
     case bc_gitops_source:fetch(Name, Source, Known, unicode:characters_to_binary(Dir), Timed) of
         {ok, Fetched} ->
+            vouched(Job, Fetched),
             %% A committed output directory is not output of this build.
             ok = bc_gitops_tree:remove(filename:join(Dir, "_build")),
             {ok, maps:merge(Job, maps:with([revision, tool, lock, deps, verified], Fetched))};
         {error, _} = Error ->
             Error
     end.
+
+vouched(Job, #{verified := Who}) -> write(Job, "== content verified by ~s~n", [Who]);
+vouched(_Job, _Fetched) -> ok.
 
 wanted({ok, #{revision := Revision}}, _Source) -> Revision;
 wanted(unknown, #source_spec{ref = Ref}) when is_binary(Ref) -> Ref;

@@ -33,8 +33,7 @@
 %% A copy may take as long as its file is large; publishing has no other limit.
 -define(FOREVER, 24 * 3600 * 1000).
 %% Failures that no other store would mend.
--define(IS_OURS(Kind), (Kind =:= unwritable orelse Kind =:= no_space orelse Kind =:= disk_full
-                        orelse Kind =:= cancelled)).
+-define(IS_OURS(Kind), (Kind =:= unwritable orelse Kind =:= disk_full orelse Kind =:= cancelled)).
 
 %% @doc The content of an id: the bytes themselves, or a manifest. What macula_content hands over
 %% for the id of a manifest may be the content, put together: it is not `exact' then.
