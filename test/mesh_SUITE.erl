@@ -64,21 +64,33 @@ published(Config, Name, App, Version) ->
     {Store, Bytes, raw(Bytes)}.
 
 serving(Handler, Fun) ->
-    Web = bct_web:start(Handler),
-    try Fun(Web) after bct_web:stop(Web) end.
+    Web = bct_files:start(fun(Path, _Headers) -> Handler(Path) end),
+    try Fun(Web) after bct_files:stop(Web) end.
+
+status(Code) ->
+    {send, ["HTTP/1.1 ", integer_to_list(Code), " x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"]}.
+
+url(Web) -> bct_files:url(Web, "").
 
 %% A web server that has what the directory has.
 files_of(Dir) ->
-    fun(<<"/", Name/binary>>, _Before) ->
-        case file:read_file(filename:join(Dir, filename:basename(Name))) of
-            {ok, Bytes} -> {ok, Bytes};
-            {error, _} -> {status, 404}
+    fun(Path) ->
+        case file:read_file(filename:join(Dir, filename:basename(Path))) of
+            {ok, Bytes} -> bct_files:whole(Bytes);
+            {error, _} -> status(404)
         end
     end.
 
 message({error, {_Kind, #{message := Message}}}) -> Message.
 
 said(Text, Log) -> [Line || Line <- Log, string:find(Line, Text) =/= nomatch].
+
+%% Fetching alone, in milliseconds.
+fetch(Config, Mcid, Timeout) ->
+    Source = source(Mcid),
+    {ok, _} = Known = bc_gitops_source:resolve(Source, #{timeout => Timeout}),
+    Options = #{timeout => Timeout, content => filename:join(dir(Config), "content")},
+    bc_gitops_source:fetch(demo_fetched, Source, Known, filename:join(dir(Config), "fetched"), Options).
 
 %% What is kept.
 cached(Config) -> filelib:wildcard("content/*", binary_to_list(?config(workspace, Config))).
@@ -102,9 +114,9 @@ an_archive_out_of_a_directory_is_built(Config) ->
 an_archive_out_of_a_web_server_is_built(Config) ->
     {Store, _, Mcid} = published(Config, "store", "demo_web", "1.0.0"),
     serving(files_of(Store), fun(Web) ->
-        stores([<<(bct_web:url(Web))/binary, "/content/">>]),
+        stores([bct_files:url(Web, "/content/")]),
         {ok, #{version := <<"1.0.0">>}} = prepare(demo_web, source(Mcid)),
-        ?assertEqual([<<"/content/", Mcid/binary>>], bct_web:asked(Web))
+        ?assertEqual([<<"/content/", Mcid/binary>>], bct_files:paths(Web))
     end).
 
 a_short_digest_names_content(Config) ->
@@ -221,14 +233,14 @@ wrong_bytes_are_named_and_the_next_store_is_asked(Config) ->
     {Right, Bytes, Mcid} = published(Config, "right", "demo_next", "1.0.0"),
     Wrong = store(dir(Config), "wrong"),
     ok = put(Wrong, Mcid, <<Bytes/binary, "more">>),
-    Lies = fun(_, _) -> {ok, <<"other bytes">>} end,
+    Lies = fun(_) -> bct_files:whole(<<"other bytes">>) end,
     serving(Lies, fun(Web) ->
-        stores([Wrong, bct_web:url(Web), Right]),
+        stores([Wrong, url(Web), Right]),
         Log = bct_log:capture(fun() -> ?assertMatch({ok, _}, prepare(demo_next, source(Mcid))) end),
         Named = said("has other bytes as " ++ binary_to_list(Mcid), Log),
         ?assertMatch([_, _], Named),
         ?assertNotEqual(nomatch, string:find(hd(Named), Wrong)),
-        ?assertNotEqual(nomatch, string:find(lists:last(Named), bct_web:url(Web)))
+        ?assertNotEqual(nomatch, string:find(lists:last(Named), url(Web)))
     end).
 
 wrong_bytes_everywhere(Config) ->
@@ -244,43 +256,43 @@ wrong_bytes_everywhere(Config) ->
 
 a_truncated_answer_is_no_content(Config) ->
     {Store, Bytes, Mcid} = published(Config, "store", "demo_cut", "1.0.0"),
-    Cuts = fun(_, _) -> {truncated, Bytes, byte_size(Bytes) div 2} end,
+    Cuts = fun(_) -> bct_files:part(Bytes, #{}) end,
     serving(Cuts, fun(Web) ->
-        stores([bct_web:url(Web)]),
+        stores([url(Web)]),
         Result = prepare(demo_cut, source(Mcid)),
         ?assertMatch({error, {content_unavailable, _}}, Result),
-        stores([bct_web:url(Web), Store]),
+        stores([url(Web), Store]),
         ?assertMatch({ok, _}, prepare(demo_cut, source(Mcid)))
     end).
 
 %% The silent server gets its share of the time and no more.
 a_silent_server_gives_way(Config) ->
     {Store, _, Mcid} = published(Config, "store", "demo_silent", "1.0.0"),
-    serving(fun(_, _) -> silent end, fun(Web) ->
-        stores([bct_web:url(Web), Store]),
-        ?assertMatch({ok, _}, prepare(demo_silent, source(Mcid), #{timeout => 8000})),
-        ?assertMatch([_], bct_web:asked(Web))
+    serving(fun(_) -> {hang, <<>>} end, fun(Web) ->
+        stores([url(Web), Store]),
+        ?assertMatch({ok, #{verified := digest}}, fetch(Config, Mcid, 4000)),
+        ?assertMatch([_], bct_files:paths(Web))
     end).
 
 servers_that_fail_are_named(_Config) ->
     Mcid = raw(<<"x">>),
-    serving(fun(_, _) -> {status, 503} end, fun(Web) ->
+    serving(fun(_) -> status(503) end, fun(Web) ->
         Gone = bct_server:free_port(),
-        stores([bct_web:url(Web), bct_web:url(#{port => Gone}), "http://192.0.2.1/x"]),
+        stores([url(Web), iolist_to_binary(["http://127.0.0.1:", integer_to_list(Gone)]), "http://192.0.2.1/x"]),
         {error, {content_unavailable, #{tried := Tried}}} = Result =
             prepare(demo_fails, source(Mcid)),
         ?assertMatch([{_, http_status}, {_, unreachable}, {_, bad_url}], Tried),
-        ?assertSays(bct_web:url(Web), Result),
+        ?assertSays(url(Web), Result),
         ?assertSays("status 503", Result)
     end).
 
 nobody_has_it(Config) ->
     Mcid = raw(<<"x">>),
-    serving(fun(_, _) -> {status, 404} end, fun(Web) ->
+    serving(fun(_) -> status(404) end, fun(Web) ->
         Store = store(dir(Config), "store"),
-        stores([Store, bct_web:url(Web), nodes]),
+        stores([Store, url(Web), nodes]),
         {error, {content_not_found, #{mcid := Mcid}}} = Result = prepare(demo_none, source(Mcid)),
-        Asked = [Store, bct_web:url(Web), "the connected nodes"],
+        Asked = [Store, url(Web), "the connected nodes"],
         Said = lists:join("; ", [[One, ": does not have it"] || One <- Asked]),
         ?assertSays(iolist_to_binary(Said), Result)
     end).
@@ -347,11 +359,11 @@ a_tree_over_the_web(Config) ->
     Store = store(dir(Config), "store"),
     {ok, Mcid} = bc_gitops_content:publish(From, Store, #{chunk_size => 100}),
     serving(files_of(Store), fun(Web) ->
-        stores([bct_web:url(Web)]),
+        stores([url(Web)]),
         ?assertMatch({ok, #{version := <<"1.0.0">>}}, prepare(demo_treeweb, source(Mcid))),
         {ok, Names} = file:list_dir(Store),
         ?assertEqual(lists:sort([list_to_binary("/" ++ Name) || Name <- Names]),
-                     lists:sort(bct_web:asked(Web)))
+                     lists:sort(bct_files:paths(Web)))
     end).
 
 an_archive_in_chunks(Config) ->
@@ -367,7 +379,7 @@ an_archive_in_chunks(Config) ->
 common_files_are_fetched_once(Config) ->
     Store = store(dir(Config), "store"),
     serving(files_of(Store), fun(Web) ->
-        stores([bct_web:url(Web)]),
+        stores([url(Web)]),
         Take = fun(Version) ->
             Same = {"priv/big", binary:copy(<<"same">>, 1000)},
             From = tree(filename:join(dir(Config), Version),
@@ -376,12 +388,12 @@ common_files_are_fetched_once(Config) ->
             {ok, #{version := _}} = prepare(demo_common, source(Mcid))
         end,
         _ = Take("1.0.0"),
-        First = length(bct_web:asked(Web)),
+        First = bct_files:paths(Web),
         _ = Take("2.0.0"),
         %% the manifest, and the files that say the version
-        Asked = bct_web:asked(Web),
-        ?assertEqual(4, length(Asked) - First),
-        ?assertEqual(length(lists:usort(Asked)), length(Asked))
+        Second = bct_files:paths(Web),
+        ?assertEqual(4, length(Second)),
+        ?assertEqual(length(First ++ Second), length(lists:usort(First ++ Second)))
     end).
 
 a_piece_with_wrong_bytes_is_fetched_elsewhere(Config) ->
@@ -504,7 +516,7 @@ macula_hangs_and_the_stores_are_asked(Config) ->
     true = register(bct_macula_observer, Self),
     Body = "bct_macula_observer ! {fetches, self()}, receive never -> ok end",
     bct_content:with_macula(dir(Config), Body, fun() ->
-        ?assertMatch({ok, #{verified := digest}}, prepare(demo_mh, source(Mcid), #{timeout => 6000})),
+        ?assertMatch({ok, #{verified := digest}}, fetch(Config, Mcid, 4000)),
         receive
             {fetches, Pid} ->
                 Monitor = monitor(process, Pid),

@@ -14,7 +14,7 @@ suite() ->
 
 all() ->
     [
-        archives_and_trees_are_deployed_and_upgraded, a_bad_upgrade_leaves_the_old_version,
+        archives_and_trees_are_deployed_and_upgraded, releases_are_deployed_and_upgraded, a_bad_upgrade_leaves_the_old_version,
         another_node_has_the_content, connected_nodes_are_asked, a_node_that_is_gone_gives_way,
         only_content_ids_cross_the_border
     ].
@@ -80,6 +80,33 @@ archives_and_trees_are_deployed_and_upgraded(Config) ->
     _ = bct_gitops:push(Context, []),
     ?assertEqual(ok, bc_gitops:reconcile()),
     ?assertEqual(["1.0.0", "1.0.0", "1.0.0"], [version(Name) || {Name, _, _} <- Apps]).
+
+%% What `rebar3 tar' left is content as good as any, whole or as a tree.
+releases_are_deployed_and_upgraded(Config) ->
+    Store = store(?config(dir, Config), "store"),
+    Context = ?config(context, Config),
+    Built = store(?config(dir, Config), "built"),
+    Push = fun(Version) ->
+        Archive = bct_release:rebar3(Built, Version),
+        ok = put(Store, raw(Archive), Archive),
+        Tree = tree(filename:join(Built, "tree-" ++ Version), bct_release:small(mesh_small, Version, [])),
+        {ok, Listed} = bc_gitops_content:publish(Tree, Store),
+        bct_gitops:push(Context, [spec(yaml, bct_shop, Version, raw(Archive)),
+                                  spec(json, mesh_small, Version, Listed)])
+    end,
+    _ = Push("1.0.0"),
+    _ = start(Config, [Store]),
+    ?assertEqual(ok, bc_gitops:reconcile()),
+    ?assertEqual({"1.0.0", "1.0.0"}, {version(bct_shop), version(mesh_small)}),
+    ?assertMatch({ok, #{tool := release, verified := digest}}, bc_gitops_workspace:lookup(key(bct_shop))),
+    _ = Push("1.1.0"),
+    ?assertEqual(ok, bc_gitops:reconcile()),
+    ?assertEqual({"1.1.0", "1.1.0"}, {version(bct_shop), version(mesh_small)}),
+    ?assertMatch({ok, #{status := synced}}, bc_gitops:status()).
+
+key(Name) ->
+    {ok, #app_state{path = Path}} = bc_gitops:get_app_status(Name),
+    filename:basename(filename:dirname(filename:dirname(Path))).
 
 a_bad_upgrade_leaves_the_old_version(Config) ->
     Store = store(?config(dir, Config), "store"),

@@ -229,8 +229,14 @@ fn fields_of_another_type_are_warnings_in_every_format() {
             &[(5, "source.sha256"), (6, "source.mcid")],
         ),
         (
-            &[("type", "mesh"), ("mcid", MCID), url],
-            &[(5, "source.url")],
+            &[
+                ("type", "mesh"),
+                ("mcid", MCID),
+                url,
+                ("sha256", SHA256),
+                ("ref", "v1"),
+            ],
+            &[(5, "source.url"), (6, "source.sha256"), (7, "source.ref")],
         ),
         (
             &[("type", "release"), url, ("mcid", "no content id")],

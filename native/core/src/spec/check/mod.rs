@@ -144,7 +144,7 @@ impl<'c> Checker<'c> {
         let (used, needed): (&[&str], Option<&'static str>) = match kind {
             Some(SourceType::Git) => (&["url", "ref"], Some("url")),
             Some(SourceType::Release) => (&["url", "sha256", "ref"], Some("url")),
-            Some(SourceType::Mesh) => (&["mcid", "ref", "sha256"], Some("mcid")),
+            Some(SourceType::Mesh) => (&["mcid"], Some("mcid")),
             Some(SourceType::Hex) => (&["ref", "sha256"], None),
             None => (SOURCE_KEYS, None),
         };
