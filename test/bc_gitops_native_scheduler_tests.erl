@@ -52,6 +52,8 @@ calls() ->
      {download_start, fun() -> cancelled(download(LongUrl)) end},
      {unpack_start, fun() -> cancelled(unpack()) end},
      {git_start, fun() -> cancelled(started(LongUrl)) end},
+     {mesh_mcid, fun() -> bc_gitops_native:mesh_mcid(Longest) end},
+     {mesh_start, fun() -> cancelled(verify()) end},
      {identicon, fun() -> bc_gitops_native:identicon(Longest, 16#ffffffff) end},
      {identicon_uri, fun() -> bc_gitops_native:identicon_uri(Longest, 16#ffffffff) end}].
 
@@ -69,6 +71,12 @@ download(Url) ->
 unpack() ->
     Request = #{archive => <<"/nonexistent/x">>, path => <<"/nonexistent/y">>, timeout => 1000},
     {ok, Job} = bc_gitops_native:unpack_start(Request, self(), make_ref()),
+    Job.
+
+verify() ->
+    Mcid = <<"mcid1-raw-blake3-", (binary:copy(<<"0">>, 64))/binary>>,
+    Request = #{op => verify, path => <<"/nonexistent/x">>, mcid => Mcid, limit => 1, timeout => 1000},
+    {ok, Job} = bc_gitops_native:mesh_start(Request, self(), make_ref()),
     Job.
 
 cancelled(Job) ->

@@ -112,7 +112,7 @@ toolchain(Dir) ->
         Erts ->
             case major(Erts) =:= major(Running) of
                 true -> {ok, identity("for ERTS " ++ Erts)};
-                false -> {error, {release_erts, mismatch(Erts, Running)}}
+                false -> mismatch(Erts, Running)
             end
     end.
 
@@ -138,7 +138,8 @@ mismatch(Erts, Running) ->
     [Made, Here] = [iolist_to_binary([Version, otp(Version)]) || Version <- [Erts, Running]],
     Message = io_lib:format("the release was made for ERTS ~ts, and this VM is ERTS ~ts; make it with the OTP of "
                             "this VM, or run the host on that of the release", [Made, Here]),
-    #{release => Made, running => Here, message => iolist_to_binary(Message)}.
+    {error, {release_erts, #{release => Made, running => Here,
+                             message => iolist_to_binary(Message)}}}.
 
 otp(Version) ->
     case major(Version) of
