@@ -73,12 +73,21 @@ get_current_state() ->
 %% @doc One app, also one that does not run yet. `details' holds `state', `running_version',
 %% `desired_version', `commit' (of the last goal), `desired_commit', `last_error'
 %% (`#{reason, message, what_next}'), `next_retry', `attempts', `quarantined', `waits_for', `history'
-%% (newest first), `revision', `build', `confirmed_version', `previous_version', `origin', `pinned'.
+%% (newest first), `revision', `build', `confirmed_version', `previous_version', `origin', `pinned'; and
+%% while it is being prepared `progress': `stage' (`resolve', `wait' for a place in the pool, `fetch',
+%% `deps', `build', `store'), `since', where known `received_bytes', `total_bytes', `received_objects',
+%% `total_objects', `package' and `percent', and of the output the last `line' and `lines'.
 -spec get_app_status(atom()) -> {ok, #app_state{}} | {error, not_found}.
 get_app_status(Name) ->
     case bc_gitops_registry:details(Name) of
-        {ok, App} -> {ok, with_desired(Name, App)};
+        {ok, App} -> {ok, with_progress(Name, with_desired(Name, App))};
         {error, not_found} -> {error, not_found}
+    end.
+
+with_progress(Name, #app_state{details = Details} = App) ->
+    case bc_gitops_workspace:progress(Name) of
+        {ok, Progress} -> App#app_state{details = Details#{progress => Progress}};
+        none -> App
     end.
 
 with_desired(Name, #app_state{details = Details} = App) ->

@@ -90,6 +90,7 @@
 -define(TELEMETRY_DEPS_STOP, [bc_gitops, deps, stop]).
 -define(TELEMETRY_BUILD_START, [bc_gitops, build, start]).
 -define(TELEMETRY_BUILD_STOP, [bc_gitops, build, stop]).
+-define(TELEMETRY_BUILD_PROGRESS, [bc_gitops, build, progress]).
 -define(TELEMETRY_CODE_LOAD, [bc_gitops, code, load]).
 -define(TELEMETRY_CODE_PURGE, [bc_gitops, code, purge]).
 -define(TELEMETRY_PARSE_START, [bc_gitops, parse, start]).

@@ -116,16 +116,19 @@ events_tell_what_happens(Config) ->
     Self = self(),
     Events = [?TELEMETRY_GIT_CLONE_START, ?TELEMETRY_GIT_CLONE_STOP, ?TELEMETRY_DEPS_START,
               ?TELEMETRY_DEPS_STOP, ?TELEMETRY_BUILD_START, ?TELEMETRY_BUILD_STOP],
-    ok = bc_gitops_telemetry:attach_many(build_suite, Events,
+    ok = bc_gitops_telemetry:attach_many(build_suite, [?TELEMETRY_BUILD_PROGRESS | Events],
         fun(Event, _, Metadata, _) -> Self ! {event, Event, Metadata} end, undefined),
     commit(Config, bct_app:mix("demo_mix", "0.3.0")),
     {ok, _} = prepare(demo_mix, source(Config, <<"main">>)),
     ok = bc_gitops_telemetry:detach(build_suite),
     true = unlink(Owner),
     exit(Owner, shutdown),
-    Seen = [receive {event, E, Metadata} -> {E, Metadata} after 0 -> none end || _ <- Events],
+    All = (fun Next() -> receive {event, E, Metadata} -> [{E, Metadata} | Next()] after 0 -> [] end end)(),
+    {Stages, Seen} = lists:partition(fun({E, _}) -> E =:= ?TELEMETRY_BUILD_PROGRESS end, All),
     ?assertEqual(Events, [E || {E, _} <- Seen]),
-    ?assertMatch({_, #{app := demo_mix, tool := mix, status := ok}}, lists:last(Seen)).
+    ?assertMatch({_, #{app := demo_mix, tool := mix, status := ok}}, lists:last(Seen)),
+    ?assertEqual([#{app => demo_mix, stage => Stage}
+                  || Stage <- [resolve, wait, fetch, deps, build, store]], [Metadata || {_, Metadata} <- Stages]).
 
 %%% refs
 

@@ -25,7 +25,7 @@ groups() ->
         {application, [], [
             going_back_needs_neither_source_nor_tool, state_keeps_what_it_names, a_removed_app_keeps_nothing,
             a_damaged_build_is_made_anew_before_anything_stops, damage_does_not_stop_what_runs,
-            a_crash_of_the_server_loses_nothing, builds_go_on_when_the_server_crashes
+            progress_is_part_of_the_status, a_crash_of_the_server_loses_nothing, builds_go_on_when_the_server_crashes
         ]},
         {vms, [], [
             killed_while_it_publishes_and_removes, damaged_builds_are_not_started_at_boot,
@@ -365,11 +365,33 @@ a_crash_of_the_server_loses_nothing(Config) ->
     ?assert(filelib:is_dir(Path)).
 
 %% A build that says that it runs and waits for a file.
-gate(Config, Name) ->
+gate(Config, Name) -> gate(Config, Name, "1.0.0").
+
+gate(Config, Name, Version) ->
     Gate = filename:join(maps:get(dir, context(Config)), [atom_to_list(Name), ".gate"]),
     Script = io_lib:format("touch ~s.runs; while [ ! -e ~s.go ]; do sleep 0.02; done", [Gate, Gate]),
-    version(Config, Name, "1.0.0", lists:flatten(Script)),
+    version(Config, Name, Version, lists:flatten(Script)),
     Gate.
+
+%% The old version runs, its successor is built: both are in one answer.
+progress_is_part_of_the_status(Config) ->
+    version(Config, st_seen, "1.0.0"),
+    _ = start(Config, #{build_sandbox => off}),
+    want(Config, st_seen, "1.0.0"),
+    ok = bc_gitops:reconcile(),
+    ?assertNot(is_map_key(progress, bct_gitops:details(st_seen))),
+    Gate = gate(Config, st_seen, "2.0.0"),
+    want(Config, st_seen, "2.0.0"),
+    Pid = background(fun bc_gitops:reconcile/0),
+    bct_wait:until(fun() -> filelib:is_file(<<Gate/binary, ".runs">>) end),
+    ?assertMatch(#{state := preparing, running_version := <<"1.0.0">>,
+                   progress := #{stage := build, since := _, line := _, lines := [_ | _]}},
+                 bct_gitops:details(st_seen)),
+    ok = file:write_file(<<Gate/binary, ".go">>, ""),
+    ok = result(Pid),
+    Details = bct_gitops:details(st_seen),
+    ?assertMatch(#{running_version := <<"2.0.0">>}, Details),
+    ?assertNot(is_map_key(progress, Details)).
 
 builds_go_on_when_the_server_crashes(Config) ->
     [GateA, GateB] = [gate(Config, Name) || Name <- [st_ga, st_gb]],

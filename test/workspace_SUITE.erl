@@ -17,7 +17,8 @@ groups() ->
             going_back_is_a_lookup, known_commits_need_no_network, damaged_builds_are_made_again,
             builds_in_use_stay, builds_on_the_code_path_stay, old_builds_go
         ]},
-        {together, [], [same_source_is_built_once, the_pool_is_bounded, a_waiting_caller_can_die]},
+        {together, [], [same_source_is_built_once, the_pool_is_bounded, a_waiting_caller_can_die,
+            two_builds_run_at_once, progress_of_every_stage, a_fetch_tells_what_it_received]},
         {endings, [], [
             deadline_leaves_nothing, killed_caller_leaves_nothing, normal_end_leaves_no_daemon,
             killed_runner_leaves_nothing,
@@ -191,6 +192,55 @@ a_waiting_caller_can_die(Config) ->
     bct_wait:until(fun() -> runs(GateB) end),
     go(GateB),
     {ok, _} = result(PidC).
+
+%% Each waits for the other: one after the other neither would end.
+two_builds_run_at_once(Config) ->
+    application:set_env(bc_gitops, build_sandbox, off),
+    Meet = fun(App, Other) ->
+        Dir = ?config(dir, Config),
+        Script = io_lib:format("touch ~s/~s.here; while [ ! -e ~s/~s.here ]; do sleep 0.02; done",
+                               [Dir, App, Dir, Other]),
+        Repo = bct_repo:init(filename:join(Dir, ["repo-", App])),
+        bct_repo:commit(Repo, bct_app:erlang_mk(App, "1.0.0", lists:flatten(Script))),
+        #source_spec{type = git, url = bct_repo:url(Repo), ref = <<"main">>}
+    end,
+    Pids = [in_background(demo_ma, Meet("demo_ma", "demo_mb")),
+            in_background(demo_mb, Meet("demo_mb", "demo_ma"))],
+    [{ok, #{app := demo_ma}}, {ok, #{app := demo_mb}}] = [result(Pid) || Pid <- Pids].
+
+%% From the queue to the compiler's output, without anybody being asked.
+progress_of_every_stage(Config) ->
+    application:set_env(bc_gitops, build_jobs, 1),
+    {GateA, A} = gated(Config, "demo_sa"),
+    {GateB, B} = gated(Config, "demo_sb"),
+    PidA = in_background(demo_sa, A),
+    bct_wait:until(fun() -> runs(GateA) end),
+    PidB = in_background(demo_sb, B),
+    bct_wait:until(fun() -> waiting() =:= 1 end),
+    {ok, #{stage := wait, since := _}} = bc_gitops_workspace:progress(demo_sb),
+    %% nobody but the table is asked
+    ok = sys:suspend(bc_gitops_workspace_server),
+    {ok, #{stage := build, line := Line, lines := Lines}} = bc_gitops_workspace:progress(demo_sa),
+    ok = sys:resume(bc_gitops_workspace_server),
+    ?assertEqual(Line, lists:last(Lines)),
+    ?assert(lists:member(<<"== make app">>, Lines)),
+    go(GateA),
+    go(GateB),
+    [{ok, _}, {ok, _}] = [result(Pid) || Pid <- [PidA, PidB]],
+    [none, none] = [bc_gitops_workspace:progress(Name) || Name <- [demo_sa, demo_sb]].
+
+%% To whoever asked, and in the table, by the time that it is told.
+a_fetch_tells_what_it_received(Config) ->
+    Large = [{"assets/" ++ integer_to_list(N), rand:bytes(300000)} || N <- lists:seq(1, 20)],
+    commit(Config, Large ++ bct_app:erlang_mk("demo_tell", "1.0.0")),
+    Self = self(),
+    Tell = fun(Told) -> Self ! {told, Told, bc_gitops_workspace:progress(demo_tell)} end,
+    {ok, _} = prepare(demo_tell, source(Config, <<"main">>), #{on_progress => Tell}),
+    All = (fun Next() -> receive {told, Told, Shown} -> [{Told, Shown} | Next()] after 0 -> [] end end)(),
+    ?assertNotEqual([], All),
+    {#{received_bytes := Bytes, received_objects := Objects, total_objects := Total}, {ok, Shown}} = lists:last(All),
+    ?assert(Bytes > 1000000 andalso Objects =< Total),
+    ?assertMatch(#{stage := fetch, received_bytes := Bytes, percent := Percent} when Percent =< 100, Shown).
 
 %%% endings
 

@@ -55,6 +55,7 @@ closing_line({error, {Kind, _}}, Duration) ->
     io_lib:format("== failed after ~b ms: ~s~n", [Duration, Kind]).
 
 fetch(#{name := Name, source := Source, known := Known, dir := Dir, options := Options} = Job) ->
+    ok = bc_gitops_build_progress:stage(Name, fetch),
     write(Job, "== fetching ~ts~n", [wanted(Known, Source)]),
     Content = filename:join(maps:get(workspace, Job), <<"content">>),
     Timed = Options#{timeout => left(Job), content => Content},
@@ -184,7 +185,10 @@ run_phases([], _Steps, Job) ->
 run_phases([Phase | Rest], Steps, #{name := Name, tool := Tool} = Job) ->
     Metadata = #{app => Name, tool => Tool:name()},
     Mine = [Step || #{phase := P} = Step <- Steps, P =:= Phase],
-    Run = fun() -> run_commands(Mine, Job) end,
+    Run = fun() ->
+        ok = bc_gitops_build_progress:stage(Name, Phase),
+        run_commands(Mine, Job)
+    end,
     Result = case Mine of
         [] -> ok;
         _ -> bc_gitops_span:run(Phase, Metadata, Run)
@@ -203,6 +207,7 @@ run_commands([Step | Rest], Job) ->
     end.
 
 collect(#{name := Name, scratch := Scratch, dir := Dir} = Job) ->
+    ok = bc_gitops_build_progress:stage(Name, store),
     {ok, Real} = bc_gitops_tree:real_path(Scratch),
     Expected = filename:join([Real, "src", atom_to_list(Name)]),
     case bc_gitops_tree:real_path(Dir) of

@@ -2,7 +2,7 @@
 %%% oldest lines go first). Writers are the building processes; nobody waits on anybody.
 -module(bc_gitops_build_log).
 
--export([new/0, open/2, write/2, tail/2, read/1, forget/1]).
+-export([new/0, open/2, write/2, tail/2, last/2, read/1, forget/1]).
 
 -export_type([log/0]).
 
@@ -11,6 +11,9 @@
 -define(TABLE, ?MODULE).
 -define(MAX_BYTES, 262144).
 -define(MAX_BUILDS, 3).
+%% How much is read for the last lines, and how long one may be.
+-define(LOOK_BACK, 8192).
+-define(LONGEST, 500).
 
 %% Rows: {{Name, Build, 0}, LastSequence, Bytes} heads the chunks {{Name, Build, Sequence}, Chunk}.
 
@@ -49,6 +52,30 @@ tail({Name, Build}, Lines) ->
     All = binary:split(string:trim(text(Name, Build), trailing, "\n"), <<"\n">>, [global]),
     Last = lists:nthtail(max(0, length(All) - Lines), All),
     iolist_to_binary(lists:join($\n, Last)).
+
+%% @doc The last lines, oldest first, read without the rest; long ones are cut.
+-spec last(log(), pos_integer()) -> [binary()].
+last({Name, Build}, Lines) ->
+    Key = {Name, Build, last}, % an atom comes after all numbers
+    Text = without_passwords(iolist_to_binary(newest(Key, {Name, Build}, ?LOOK_BACK, []))),
+    Whole = [string:trim(Line, trailing, "\r") || Line <- binary:split(Text, <<"\n">>, [global, trim])],
+    Said = [binary:part(Line, 0, min(?LONGEST, byte_size(Line))) || Line <- Whole, Line =/= <<>>],
+    lists:nthtail(max(0, length(Said) - Lines), Said).
+
+newest(Key, {Name, Build} = Log, Left, Chunks) when Left > 0 ->
+    try ets:prev(?TABLE, Key) of
+        {Name, Build, Sequence} = Newer when Sequence > 0 ->
+            case ets:lookup(?TABLE, Newer) of
+                [{_, Chunk}] -> newest(Newer, Log, Left - byte_size(Chunk), [Chunk | Chunks]);
+                [] -> newest(Newer, Log, Left, Chunks)
+            end;
+        _ ->
+            Chunks
+    catch
+        error:badarg -> Chunks % the table's owner is being restarted
+    end;
+newest(_Key, _Log, _Left, Chunks) ->
+    Chunks.
 
 %% @doc The last builds of an application, the newest last.
 -spec read(atom()) -> {ok, binary()} | {error, not_found}.

@@ -7,9 +7,8 @@
 -module(bc_gitops_workspace).
 
 -include("bc_gitops.hrl").
--include_lib("kernel/include/logger.hrl").
 
--export([prepare/3, prepared/2, lookup/1, check/1, build_log/1]).
+-export([prepare/3, prepared/2, lookup/1, check/1, build_log/1, progress/1]).
 -export([keep/2, keep_only/1, forget/1, in_use/2, released/2, create/0, child_specs/0]).
 %% What callers of 0.7 know
 -export([init/0, init/1, fetch_package/2, remove_package/1, delete_package/1, cleanup/0]).
@@ -27,9 +26,6 @@
     lock => bc_gitops_source:lock()    % the packages that were chosen for the same source before
 }.
 
-%% Errors of a source that cannot be asked. What it gave before is as good as then.
--define(SILENT, [unreachable, timeout, not_found, auth_failed, certificate, host_key, connection_broken,
-                 tls, status]).
 %% Removing what a killed build left takes as long as its runner may take.
 -define(SHUTDOWN, 30000).
 
@@ -44,7 +40,7 @@ prepare(Name, #source_spec{} = Source, Options) ->
             Cache = filename:join(Root, <<"packages">>),
             All = Options#{timeout => Timeout, app => Name, cache => Cache},
             bc_gitops_build_error:explained(
-                bc_gitops_disk:explained(resolve(Name, Source, All), Root));
+                bc_gitops_disk:explained(bc_gitops_preparation:run(Name, Source, All), Root));
         {error, _} = Error -> Error
     end.
 
@@ -124,6 +120,11 @@ released(Key, Owner) ->
 -spec build_log(atom()) -> {ok, binary()} | {error, not_found}.
 build_log(Name) ->
     bc_gitops_build_log:read(Name).
+
+%% @doc How far the preparation of an application is, when one is under way. Never waits.
+-spec progress(atom()) -> {ok, bc_gitops_build_progress:progress()} | none.
+progress(Name) ->
+    bc_gitops_build_progress:read(Name).
 
 %% @doc Makes the tables of what is prepared, kept and built; the caller owns them, so that they
 %% outlive the process that serves them.
@@ -248,100 +249,6 @@ check_name(Name) when is_atom(Name) ->
     end;
 check_name(Name) ->
     {error, {bad_name, #{name => Name, message => <<"an application's name is an atom">>}}}.
-
-resolve(Name, Source, Options) ->
-    Known = maps:merge(lock_of_build(Name, Source, Options), Options),
-    case bc_gitops_source:resolve(Source, Known) of
-        {error, {Kind, _}} = Error ->
-            case lists:member(Kind, ?SILENT) andalso built_before(Name, Source, Options) of
-                {ok, Build} -> without_source(Name, Source, Error, Build);
-                _ -> Error
-            end;
-        Resolved ->
-            find_or_build(Name, Source, Resolved, Known)
-    end.
-
-%% What a build of this version was locked to is in the store: going back to it takes no registry.
-lock_of_build(Name, #source_spec{type = hex} = Source, #{version := Version}) ->
-    Builds = bc_gitops_store:built_from(bc_gitops_workspace_server:root(), Name, Source),
-    case [Lock || #{version := V, lock := Lock} <- Builds, V =:= Version] of
-        [Lock | _] -> #{lock => Lock};
-        [] -> #{}
-    end;
-lock_of_build(_Name, _Source, _Options) ->
-    #{}.
-
-%% What a ref meant when its source was last heard of; where nobody listened, what was last built.
-built_before(Name, #source_spec{type = git, url = Url, ref = Ref} = Source, Options) ->
-    case is_binary(Ref) andalso bc_gitops_source_watch:wanted(Url, Ref) of
-        {ok, Revision} -> stored(Name, {ok, #{revision => Revision}}, Options);
-        _ -> built_from(Name, Source, Options)
-    end;
-built_before(Name, Source, Options) ->
-    built_from(Name, Source, Options).
-
-built_from(Name, Source, Options) ->
-    Version = maps:get(version, Options, undefined),
-    bc_gitops_build:built_before(bc_gitops_workspace_server:root(), Name, Source, Version).
-
-without_source(Name, Source, {error, Reason}, #{revision := Revision} = Build) ->
-    ?LOG_WARNING("~s: its source does not answer (~ts); revision ~ts, which was built before, is used",
-                 [Name, bc_gitops_build_error:format_error(Reason), Revision],
-                 #{application => bc_gitops, app => Name}),
-    remember(Name, Source, Build).
-
-find_or_build(Name, Source, Known, Options) ->
-    case stored(Name, Known, Options) of
-        {ok, Build} -> remember(Name, Source, Build);
-        {error, not_found} ->
-            What = case Known of
-                {ok, #{revision := Revision}} -> Revision;
-                unknown -> Source
-            end,
-            bc_gitops_workspace_server:with({source, {Name, What}}, fun() ->
-                build_alone(Name, Source, Known, Options)
-            end)
-    end.
-
-%% Somebody may have built it while this process waited.
-build_alone(Name, Source, Known, Options) ->
-    case stored(Name, Known, Options) of
-        {ok, Build} -> remember(Name, Source, Build);
-        {error, not_found} ->
-            bc_gitops_workspace_server:with(slot, fun() ->
-                bc_gitops_workspace_server:with_scratch(fun(Scratch) ->
-                    build(Name, Source, Known, Options, Scratch)
-                end)
-            end)
-    end.
-
-build(Name, #source_spec{ref = Ref} = Source, Known, Options, Scratch) ->
-    Title = io_lib:format("== ~s ~ts", [Name, case Ref of undefined -> <<>>; _ -> Ref end]),
-    Job = #{
-        name => Name, source => Source, known => Known,
-        version => maps:get(version, Options, undefined),
-        options => Options, workspace => bc_gitops_workspace_server:root(), scratch => Scratch,
-        log => bc_gitops_build_log:open(Name, unicode:characters_to_binary(Title))
-    },
-    case bc_gitops_build:run(Job) of
-        {ok, #{key := Key} = Build} ->
-            {ok, _} = Done = remember(Name, Source, Build),
-            ok = bc_gitops_workspace_cleaner:stored(Name, Key),
-            Done;
-        {error, _} = Error ->
-            Error
-    end.
-
-stored(_Name, unknown, _Options) ->
-    {error, not_found};
-stored(Name, {ok, #{revision := Revision}}, Options) ->
-    Version = maps:get(version, Options, undefined),
-    bc_gitops_build:stored(bc_gitops_workspace_server:root(), Name, Revision, Version).
-
-remember(Name, Source, Build) ->
-    true = ets:insert(bc_gitops_workspace_server:table(),
-                      [{{prepared, Name, Source}, Build}, {{latest, Name}, Build}]),
-    {ok, Build}.
 
 find(Key) ->
     ok = bc_gitops_workspace_server:ensure(),

@@ -40,6 +40,7 @@ create() ->
 new_tables() ->
     ?TABLE = ets:new(?TABLE, [set, public, named_table, {read_concurrency, true}]),
     ok = bc_gitops_build_log:new(),
+    ok = bc_gitops_build_progress:new(),
     bc_gitops_toolchain:new().
 
 %% @doc Starts the server under a supervisor. One that `ensure/0' started before gives way.

@@ -25,7 +25,8 @@
     allow_http => boolean(),
     allow_local => boolean()
 }.
--type request() :: #{op := follow | list | checkout | clone | pull, atom() => term()}.
+-type request() :: #{op := follow | list | checkout | clone | pull,
+                     on_progress => bc_gitops_job:on_progress(), atom() => term()}.
 -type error() :: {error, {Kind :: atom(), Details :: map()}}.
 
 %% Long enough for the first clone of a large repository; callers with a deadline use request/2.
@@ -80,11 +81,12 @@ is_repo(Path) ->
     end.
 
 %% @doc Runs a job and waits for its answer, at most Timeout milliseconds. The job ends with the
-%% calling process. Progress messages are dropped.
+%% calling process. What a transfer tells of itself is given to `on_progress' of the request, there.
 -spec request(request(), Timeout :: timeout()) -> {ok, map()} | error().
 request(Request, Timeout) ->
-    case start(Request, Timeout) of
-        {ok, Job, Ref, Wait} -> bc_gitops_job:await(Job, Ref, Wait, fun(_) -> ok end);
+    OnProgress = maps:get(on_progress, Request, fun(_) -> ok end),
+    case start(maps:remove(on_progress, Request), Timeout) of
+        {ok, Job, Ref, Wait} -> bc_gitops_job:await(Job, Ref, Wait, OnProgress);
         {error, _} = Error -> Error
     end.
 

@@ -64,4 +64,5 @@ fetch(App, #source_spec{url = Url, ref = Ref}, Known, Dir, Options) ->
 
 request(Request, Options) ->
     #{timeout := Timeout} = Access = bc_gitops_source:access(Options),
-    bc_gitops_git:request(maps:merge(Request, Access), Timeout).
+    All = maps:merge(maps:merge(Request, Access), maps:with([on_progress], Options)),
+    bc_gitops_git:request(All, Timeout).
