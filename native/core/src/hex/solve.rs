@@ -97,7 +97,8 @@ impl Provider<'_> {
         Ok(Package((repo, dependency.name.clone())))
     }
 
-    fn constraints(&self, from: usize, release: &Release) -> Result<Available> {
+    /// A requirement of a package on itself is one on this very version: PubGrub knows no other.
+    fn constraints(&self, id: &Id, release: &Release) -> Result<Available> {
         let mut constraints = DependencyConstraints::default();
         for dependency in &release.dependencies {
             let Some(requirement) = Requirement::parse(&dependency.requirement) else {
@@ -108,7 +109,16 @@ impl Provider<'_> {
                 return Ok(Dependencies::Unavailable(words));
             };
             let slots = Slots::of(&requirement, dependency.optional);
-            let package = self.dependency(from, dependency)?;
+            let package = self.dependency(id.0, dependency)?;
+            if package.0 == *id {
+                if slots.allows(&release.version) {
+                    continue;
+                }
+                return Ok(Dependencies::Unavailable(format!(
+                    "it requires itself as {requirement}",
+                    requirement = dependency.requirement
+                )));
+            }
             let known: &mut Slots = constraints.entry(package).or_insert_with(Slots::full);
             *known = known.intersection(&slots);
         }
@@ -200,7 +210,7 @@ impl DependencyProvider for Provider<'_> {
         };
         let known = self.problem.registry.package(&package.0)?;
         match known.release(version) {
-            Some(release) => self.constraints(package.0.0, release),
+            Some(release) => self.constraints(&package.0, release),
             None => Ok(Dependencies::Unavailable("there is no such version".into())),
         }
     }

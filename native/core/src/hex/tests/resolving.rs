@@ -269,3 +269,21 @@ fn a_contradiction_of_many_versions_is_told_in_few_words() {
                  low ~> 2.0 is not there (the newest is 1.0.0)";
     assert_eq!(error.message, words);
 }
+
+#[test]
+fn a_version_that_requires_another_one_of_itself_is_not_chosen() {
+    let world = World::new();
+    world.add("one", "1.0.0", &["self >= 1.0.0"]);
+    world.add("self", "1.0.0", &["self 1.0.0"]);
+    world.add("self", "1.1.0", &["self 1.0.0 or 2.0.0"]);
+    world.add("self", "2.0.0", &["self? ~> 1.0"]);
+    let bench = Bench::new(world);
+    let resolved = bench.resolve("one", "1.0.0", &[]).unwrap();
+    assert_eq!(versions(&resolved.lock), ["one 1.0.0", "self 1.0.0"]);
+    let error = bench.resolve("self", "2.0.0", &[]).unwrap_err();
+    assert_eq!(error.kind, Kind::NoResolution);
+    assert!(
+        error.message.contains("requires itself as ~> 1.0"),
+        "{error}"
+    );
+}

@@ -188,12 +188,11 @@ impl Transport for World {
         let body = self.answer(repo, path)?;
         let now = tag(&body);
         if etag == Some(now.as_str()) {
-            self.asked
-                .lock()
-                .unwrap()
-                .last_mut()
-                .unwrap()
-                .push_str(" unchanged");
+            let at = format!("{}/{path}", repo.name);
+            let mut asked = self.asked.lock().unwrap();
+            // Others ask at the same time: the last entry may be theirs.
+            let mine = asked.iter_mut().rfind(|entry| **entry == at).unwrap();
+            mine.push_str(" unchanged");
             return Ok(Answer::Unchanged);
         }
         match body.len() as u64 <= limit {
