@@ -18,7 +18,7 @@ all() ->
         a_key_that_is_refused_is_said, an_archive_that_changed_since_is_refused,
         a_private_registry_is_used_with_its_key, a_key_may_stand_in_a_variable, no_key_is_shown,
         what_two_apps_need_is_fetched_once, a_plugin_that_is_needed_is_named,
-        make_builds_what_says_so, elixir_packages
+        make_builds_what_says_so, elixir_packages, packages_for_all_tools_together
     ].
 
 init_per_testcase(Case, Config) ->
@@ -61,7 +61,10 @@ a_package_is_deployed_and_upgraded(Config) ->
     _ = push(Config, [{bch_top, "1.1.0"}]),
     ok = said(bc_gitops:reconcile()),
     ?assertEqual({"1.1.0", <<"1.1.0">>}, {version(bch_top), bct_gitops:version(bch_top)}),
-    ?assertMatch({ok, #{status := synced}}, bc_gitops:status()).
+    ?assertMatch({ok, #{status := synced}}, bc_gitops:status()),
+    %% by hand, until the next commit
+    ok = bc_gitops:upgrade(bch_top, <<"1.0.0">>),
+    ?assertEqual("1.0.0", version(bch_top)).
 
 a_spec_without_a_source_is_a_package(Config) ->
     Spec = fun(Version) ->
@@ -119,7 +122,7 @@ going_back_takes_no_registry(Config) ->
 
 each_failure_has_its_own_sentence(Config) ->
     Expected = [
-        {bch_nowhere, "1.0.0", package_not_found, ["no Hex registry", "bch_nowhere", "acme, hexpm"]},
+        {bch_nowhere, "1.0.0", package_not_found, ["no repository", "bch_nowhere", "acme, hexpm"]},
         {bch_low, "9.0.0", version_not_found, ["9.0.0", "bch_low", "1.1.0"]},
         {bch_util, "1.0", bad_name, ["1.0", "write it like"]},
         {bch_retired, "1.0.0", version_retired, ["bch_retired 1.0.0", "retired", "1.1.0"]},
@@ -286,6 +289,37 @@ elixir_packages(Config) ->
         false ->
             _ = is_said(bch_ex, hex_for_mix_missing, ["bch_ex", "mix local.hex", "erlang-hex"])
     end.
+
+%% An Erlang package of the private registry that needs an Elixir one, and that one for make.
+packages_for_all_tools_together(Config) ->
+    #{hexpm := Hexpm, acme := Acme} = world(Config),
+    Of = fun(Repo) -> #{<<"requirement">> => <<"~> 1.0">>, <<"repository">> => Repo} end,
+    Made = (bct_hex:erlang("bch_made", "1.0.0", []))#{
+        build_tools => [<<"make">>], files => made("bch_made", "1.0.0")},
+    ok = bct_hex:publish(Hexpm, [Made]),
+    ok = bct_hex:publish(Acme, [
+        bct_hex:elixir("bch_exmade", "1.0.0", [{"bch_made", Of(<<"hexpm">>)}]),
+        (bct_hex:erlang("bch_mixed", "1.0.0", []))#{requirements => #{
+            <<"bch_exmade">> => Of(<<"acme">>), <<"bch_low">> => Of(<<"hexpm">>)}}
+    ]),
+    _ = push(Config, [{bch_mixed, "1.0.0"}]),
+    _ = start(Config),
+    Result = bc_gitops:reconcile(),
+    case has_hex_for_mix() of
+        true ->
+            ok = said(Result),
+            ?assertEqual("1.0.0", version(bch_mixed)),
+            {ok, #{libs := Libs}} = bc_gitops_workspace:lookup(maps:get(build, bct_gitops:details(bch_mixed))),
+            Names = [Name || #{name := Name} <- Libs],
+            ?assertEqual([], [bch_mixed, bch_exmade, bch_made, bch_low] -- Names);
+        false ->
+            _ = is_said(bch_mixed, hex_for_mix_missing, ["bch_mixed", "mix local.hex"])
+    end.
+
+%% mix runs `make' and nothing more.
+made(App, Version) ->
+    [{"Makefile", ["all:\n\tmkdir -p ebin\n\terlc -o ebin src/*.erl\n\tcp src/", App, ".app.src ebin/", App, ".app\n"]}
+     | [File || {Path, _} = File <- bct_app:erlang_mk(App, Version), Path =/= "Makefile"]].
 
 has_hex_for_mix() ->
     Port = open_port({spawn_executable, os:find_executable("mix")},

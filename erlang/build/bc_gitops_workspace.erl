@@ -225,12 +225,13 @@ delete_package(Name) ->
             Error
     end.
 
-%% @doc Drops all names, every build that is not in use, and content that was kept.
+%% @doc Drops all names, every build that is not in use, and content and packages that were kept.
 -spec cleanup() -> ok | {error, term()}.
 cleanup() ->
     bc_gitops_workspace_cleaner:forget('_'),
-    Content = filename:join(bc_gitops_workspace_server:root(), <<"content">>),
-    ok = bc_gitops_content_cache:trim(Content, 0),
+    Root = bc_gitops_workspace_server:root(),
+    [ok = bc_gitops_content_cache:trim(filename:join(Root, Kept), 0)
+     || Kept <- [<<"content">>, <<"packages/tarballs">>]],
     bc_gitops_workspace_cleaner:delete_unused(all).
 
 %% @doc Which build tool a directory is for.

@@ -2,15 +2,16 @@
 %%%
 %%% The native client resolves, fetches and verifies; a build gets all packages beside each other and
 %%% needs no registry. The registries of `hex_repos' are asked in their order, then hex.pm or its
-%%% mirror: the first that has the package is its home, and the lock says which that was. What was
-%%% locked before is taken as it is, without asking anybody.
+%%% mirror: the first that has the package is its home and decides, also about a version that it does
+%%% not have; the lock says which that was. What was locked before is taken as it is, without asking
+%%% anybody.
 -module(bc_gitops_source_hex).
 -behaviour(bc_gitops_source).
 
 -include("bc_gitops.hrl").
 -include_lib("kernel/include/logger.hrl").
 
--export([type/0, resolve/2, fetch/5, is_lock_of/3]).
+-export([type/0, resolve/2, fetch/5]).
 
 -spec type() -> hex.
 type() -> hex.
@@ -36,11 +37,9 @@ choose(Name, Version, Options) ->
         false ->
             %% What remains of the time is for fetching and building.
             Timed = maps:merge(Options, maps:with([timeout], bc_gitops_source:access(Options))),
-            with_registries(fun(Repos) -> ask(Repos, Repos, Name, Version, Timed) end)
+            with_registries(fun(Repos) -> ask(Repos, Name, Version, Timed) end)
     end.
 
-%% @doc Whether a lock was made for this version of a package.
--spec is_lock_of(Name :: binary(), Version :: binary(), bc_gitops_source:lock()) -> boolean().
 is_lock_of(Name, Version, Lock) ->
     lists:any(fun(#{name := N, version := V}) -> N =:= Name andalso V =:= Version end, Lock).
 
@@ -59,24 +58,14 @@ with_registries(Fun) ->
         {error, _} = Error -> Error
     end.
 
-%% A registry that has the package decides, also about a version that it does not have: else whoever
-%% can publish elsewhere could take over the name.
-ask([#{name := Repo} | Rest], Repos, Name, Version, Options) ->
-    Request = #{op => resolve, name => Name, version => Version, repo => Repo, lock => []},
-    case request(Request, Repos, Options) of
+ask(Repos, Name, Version, Options) ->
+    case request(#{op => resolve, name => Name, version => Version}, Repos, Options) of
         {ok, #{lock := Lock, retired := Retired}} ->
             warn(Name, Retired),
             known(Lock);
-        {error, {package_not_found, _}} when Rest =/= [] -> ask(Rest, Repos, Name, Version, Options);
-        {error, {package_not_found, Details}} -> not_found(Name, Repos, Details);
-        {error, _} = Error -> Error
+        {error, _} = Error ->
+            Error
     end.
-
-not_found(Name, Repos, Details) ->
-    Asked = lists:join(", ", [Repo || #{name := Repo} <- Repos]),
-    Message = bc_gitops_words:text("no Hex registry that is configured has a package ~ts (asked: ~ts); check its name, "
-                      "or add its registry to hex_repos", [Name, Asked]),
-    {error, {package_not_found, Details#{package => Name, message => Message}}}.
 
 warn(_Name, []) ->
     ok;
@@ -96,6 +85,7 @@ fetch(App, _Source, {ok, #{revision := Revision, lock := Lock}}, Dir, Options) -
     end),
     case Fetched of
         {ok, #{packages := Packages}} ->
+            ok = bc_gitops_content_cache:trim(tarballs(Options)),
             case bc_gitops_hex_tree:arrange(atom_to_binary(App), with_lock(Packages, Lock), Dir) of
                 {ok, Tool} -> {ok, #{revision => Revision, lock => Lock, tool => Tool, deps => here}};
                 {error, _} = Error -> Error
@@ -103,6 +93,10 @@ fetch(App, _Source, {ok, #{revision := Revision, lock := Lock}}, Dir, Options) -
         {error, _} = Error ->
             Error
     end.
+
+%% Where the native client keeps archives.
+tarballs(#{cache := Cache}) ->
+    filename:join(Cache, <<"tarballs">>).
 
 download(Lock, Dir, Repos, Options) ->
     Packages = filename:join(Dir, <<"packages">>),
