@@ -63,8 +63,10 @@ fetch(#{name := Name, source := Source, known := Known, dir := Dir, options := O
         {ok, Fetched} ->
             vouched(Job, Fetched),
             %% A committed output directory is not output of this build.
-            ok = bc_gitops_tree:remove(filename:join(Dir, "_build")),
-            {ok, maps:merge(Job, maps:with([revision, tool, lock, deps, verified], Fetched))};
+            Top = unicode:characters_to_list(maps:get(dir, Fetched, Dir)),
+            ok = bc_gitops_tree:remove(filename:join(Top, "_build")),
+            Told = maps:with([revision, tool, lock, deps, verified], Fetched),
+            {ok, maps:merge(Job#{dir := Top}, Told)};
         {error, _} = Error ->
             Error
     end.

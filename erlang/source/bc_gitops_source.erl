@@ -33,6 +33,7 @@
     tool => atom(),                       % the build tool, where the source says it
     deps => here,                         % it came with all that it needs
     lock => lock(),
+    dir => binary(),                      % where the project begins, if not at Dir
     verified => digest | macula_content,  % who vouches for content of the mesh
     atom() => term()
 }.

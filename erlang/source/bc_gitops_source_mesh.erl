@@ -5,6 +5,7 @@
 -behaviour(bc_gitops_source).
 
 -include("bc_gitops.hrl").
+-include_lib("kernel/include/file.hrl").
 
 -export([type/0, resolve/2, fetch/5]).
 
@@ -37,7 +38,7 @@ fetch(App, #source_spec{mcid = Mcid}, {ok, #{revision := Revision}}, Dir, Option
     try ready(Work, fun() ->
         bc_gitops_span:run(mesh_fetch, #{app => App, mcid => Mcid}, Fetch, fun told/1)
     end) of
-        {ok, Told} -> {ok, #{revision => Revision, verified => maps:get(verified, Told)}};
+        {ok, Content} -> {ok, (maps:with([verified, dir], Content))#{revision => Revision}};
         {error, _} = Error -> Error
     after
         _ = file:del_dir_r(Work),
@@ -71,14 +72,15 @@ laid_out({error, _} = Error, _Dir, _Context) ->
 laid_out({ok, #{kind := manifest, exact := true} = Content}, Dir, Context) ->
     manifest(Content, Dir, Context);
 laid_out({ok, #{path := Path} = Content}, Dir, Context) ->
-    and_then(unpack(Path, Dir, Context), fun(_) -> {ok, Content} end).
+    and_then(unpack(Path, Dir, Context), fun(Where) -> {ok, maps:merge(Content, Where)} end).
 
 manifest(#{path := Path, from := From, bytes := Own} = Content, Dir, Context) ->
     and_then(job(#{op => manifest, path => Path}, Context), fun(Listed) ->
         #{pieces := Pieces, bytes := Bytes} = Listed,
         and_then(bc_gitops_content:pieces(Pieces, From, Context), fun() ->
-            Laid = tree(Listed, Path, Dir, Context),
-            and_then(Laid, fun(_) -> {ok, Content#{bytes := Own + Bytes}} end)
+            and_then(tree(Listed, Path, Dir, Context), fun(Where) ->
+                {ok, maps:merge(Content#{bytes := Own + Bytes}, maps:with([dir], Where))}
+            end)
         end)
     end).
 
@@ -99,33 +101,24 @@ unpack(Archive, Dir, #{on_progress := OnProgress} = Context) ->
     Request = #{archive => Archive, path => Dir, timeout => Left},
     Start = fun(Pid, Ref) -> bc_gitops_native:unpack_start(Request, Pid, Ref) end,
     Tell = fun(Progress) -> OnProgress(Progress#{step => unpack}) end,
-    and_then(bc_gitops_job:run(Start, Left, Tell), fun(_) -> lift(Dir) end).
+    and_then(bc_gitops_job:run(Start, Left, Tell), fun(_) -> {ok, #{dir => top(Dir)}} end).
 
 %% Archives of sources hold one directory that is named after the project and its version.
-lift(Dir) ->
+top(Dir) ->
     case file:list_dir_all(Dir) of
         {ok, [Only]} ->
             Inner = filename:join(Dir, Only),
             case lists:member(Only, ?OF_A_PROJECT) orelse not is_directory(Inner) of
-                true -> {ok, #{}};
-                false -> lift(Inner, Dir)
+                true -> Dir;
+                false -> Inner
             end;
         _ ->
-            {ok, #{}}
-    end.
-
-lift(Inner, Dir) ->
-    Aside = <<Dir/binary, ".lifted">>,
-    Steps = [fun() -> file:rename(Inner, Aside) end, fun() -> file:del_dir(Dir) end,
-             fun() -> file:rename(Aside, Dir) end],
-    case lists:foldl(fun(Step, ok) -> Step(); (_, Error) -> Error end, ok, Steps) of
-        ok -> {ok, #{}};
-        {error, Reason} -> {error, bc_gitops_content_error:unwritable(Dir, Reason)}
+            Dir
     end.
 
 is_directory(Path) ->
     case file:read_link_info(Path) of
-        {ok, Info} -> element(3, Info) =:= directory;
+        {ok, #file_info{type = Type}} -> Type =:= directory;
         {error, _} -> false
     end.
 
