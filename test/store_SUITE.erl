@@ -18,7 +18,7 @@ all() ->
 groups() ->
     [
         {workspace, [], [
-            a_tag_is_found_without_its_source, what_a_ref_meant_last_counts, another_toolchain_builds_anew,
+            a_tag_is_found_without_its_source, two_names_of_one_revision, what_a_ref_meant_last_counts, another_toolchain_builds_anew,
             what_a_node_keeps_no_other_removes, kept_for_a_node_that_is_down, silent_nodes_lose_their_builds,
             the_limit_takes_the_oldest_unused, what_is_no_build_is_removed, files_are_read_only_and_removed
         ]},
@@ -74,6 +74,18 @@ a_tag_is_found_without_its_source(Config) ->
                  prepare(st_tag, source(Config, <<"main">>), #{version => <<"3.0.0">>})),
     ?assertMatch({error, {_, #{message := _}}}, prepare(st_tag, source(Config, <<"v2">>))),
     ?assertEqual(2, bct_workspace:builds(st_tag, "make app")).
+
+%% Built once, and found by either when nobody answers.
+two_names_of_one_revision(Config) ->
+    Commit = commit(Config, bct_app:erlang_mk("st_two", "1.0.0")),
+    ok = bct_repo:tag(?config(repo, Config), "v1"),
+    [{ok, #{revision := Commit}} = prepare(st_two, source(Config, Ref)) || Ref <- [<<"main">>, <<"v1">>]],
+    ok = bct_repo:tag(?config(repo, Config), "v2"),
+    away(Config),
+    restart(Config),
+    [?assertMatch({ok, #{revision := Commit}}, prepare(st_two, source(Config, Ref))) || Ref <- [<<"main">>, <<"v1">>]],
+    ?assertMatch({error, _}, prepare(st_two, source(Config, <<"v2">>))),
+    ?assertEqual(1, length(keys(Config))).
 
 %% A ref that is known to have moved to what was never built is not what it was.
 what_a_ref_meant_last_counts(Config) ->
@@ -313,7 +325,8 @@ a_damaged_build_is_made_anew_before_anything_stops(Config) ->
     Repo = repo(Config, st_dam),
     ok = file:rename(Repo, <<Repo/binary, ".away">>),
     want(Config, st_dam, "1.0.0"),
-    ?assertMatch({error, {actions_failed, [#{app := st_dam}]}}, bc_gitops:reconcile()),
+    {error, {actions_failed, [#{app := st_dam, reason := Reason}]}} = bc_gitops:reconcile(),
+    ?assertNotEqual(nomatch, string:find(bc_gitops:format_error(Reason), "priv/data has changed")),
     ?assertEqual({Pid, <<"2.0.0">>}, {whereis(st_dam), running(st_dam)}),
     ok = file:rename(<<Repo/binary, ".away">>, Repo),
     ok = bc_gitops:reconcile(),

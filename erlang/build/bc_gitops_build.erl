@@ -104,20 +104,20 @@ toolchain(#{tool := Tool, dir := Dir, workspace := Workspace} = Job) ->
 build_or_find(#{name := Name, workspace := Workspace, version := Version} = Job) ->
     case stored(Workspace, Name, maps:get(revision, Job), Version) of
         {ok, Build} -> {ok, Build};
-        {error, not_found} -> build(Job)
+        {error, _} -> build(Job)
     end.
 
 %% @doc A build of this revision by the tools that are here now; where its tool is missing, one that
 %% this VM can run. One that is damaged is not taken.
 -spec stored(Workspace, atom(), Revision, Version) ->
-    {ok, bc_gitops_store:build()} | {error, not_found}
+    {ok, bc_gitops_store:build()} | {error, not_found | {build_damaged, map()}}
     when Workspace :: binary(), Revision :: binary(), Version :: binary() | undefined.
 stored(Workspace, Name, Revision, Version) ->
     usable(Workspace, bc_gitops_store:find(Workspace, Name, Revision), Version).
 
 %% @doc The same of what this source last gave, whatever that was.
 -spec built_before(Workspace, atom(), #source_spec{}, Version) ->
-    {ok, bc_gitops_store:build()} | {error, not_found}
+    {ok, bc_gitops_store:build()} | {error, not_found | {build_damaged, map()}}
     when Workspace :: binary(), Version :: binary() | undefined.
 built_before(Workspace, Name, Source, Version) ->
     usable(Workspace, bc_gitops_store:built_from(Workspace, Name, Source), Version).
@@ -134,9 +134,11 @@ first_whole(Workspace, [#{key := Key} = Build | Rest]) ->
         ok ->
             bc_gitops_store:touch(Workspace, Key),
             {ok, Build};
-        {error, {build_damaged, #{message := Message}}} ->
-            logger:warning("bc_gitops: ~ts; it is built anew", [Message]),
-            first_whole(Workspace, Rest)
+        {error, {build_damaged, _}} = Damaged ->
+            case first_whole(Workspace, Rest) of
+                {error, not_found} -> Damaged;
+                Other -> Other
+            end
     end.
 
 is_current(Workspace, #{tool := Tool, arch := Arch, options := Options} = Build) ->

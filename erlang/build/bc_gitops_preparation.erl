@@ -32,7 +32,8 @@ resolve(Name, Source, Options) ->
         {error, {Kind, _}} = Error ->
             case lists:member(Kind, ?SILENT) andalso built_before(Name, Source, Options) of
                 {ok, Build} -> without_source(Name, Source, Error, Build);
-                _ -> Error
+                {error, Why} -> also(Why, Error);
+                false -> Error
             end;
         Resolved ->
             find_or_build(Name, Source, Resolved, Known)
@@ -69,23 +70,37 @@ without_source(Name, Source, {error, Reason}, #{revision := Revision} = Build) -
 
 find_or_build(Name, Source, Known, Options) ->
     case stored(Name, Known, Options) of
-        {ok, Build} -> remember(Name, Source, Build);
-        {error, not_found} ->
-            What = case Known of
-                {ok, #{revision := Revision}} -> Revision;
-                unknown -> Source
-            end,
+        {ok, Build} ->
+            remember(Name, Source, Build);
+        {error, Why} ->
+            ok = say_damaged(Name, Why),
             ok = bc_gitops_build_progress:stage(Name, wait),
-            bc_gitops_workspace_server:with({source, {Name, What}}, fun() ->
+            also(Why, bc_gitops_workspace_server:with({source, {Name, what(Known, Source)}}, fun() ->
                 build_alone(Name, Source, Known, Options)
-            end)
+            end))
     end.
+
+what({ok, #{revision := Revision}}, _Source) -> Revision;
+what(unknown, Source) -> Source.
+
+say_damaged(_Name, not_found) ->
+    ok;
+say_damaged(Name, {build_damaged, #{message := Message}}) ->
+    ?LOG_WARNING("~s: ~ts; it is built anew", [Name, Message], #{application => bc_gitops, app => Name}).
+
+%% Why a build was wanted at all is part of what is said of its failure.
+also({build_damaged, #{message := Damage}}, {error, {Kind, Details}}) ->
+    Said = bc_gitops_build_error:format_error({Kind, Details}),
+    Message = unicode:characters_to_binary([Said, "; and ", Damage]),
+    {error, {Kind, Details#{message => Message}}};
+also(_Why, Result) ->
+    Result.
 
 %% Somebody may have built it while this process waited.
 build_alone(Name, Source, Known, Options) ->
     case stored(Name, Known, Options) of
         {ok, Build} -> remember(Name, Source, Build);
-        {error, not_found} ->
+        {error, _} ->
             bc_gitops_workspace_server:with(slot, fun() ->
                 bc_gitops_workspace_server:with_scratch(fun(Scratch) ->
                     build(Name, Source, Known, Options, Scratch)
@@ -119,6 +134,7 @@ stored(Name, {ok, #{revision := Revision}}, Options) ->
     bc_gitops_build:stored(bc_gitops_workspace_server:root(), Name, Revision, Version).
 
 remember(Name, Source, Build) ->
+    ok = bc_gitops_store:note_source(bc_gitops_workspace_server:root(), Build, Source),
     true = ets:insert(bc_gitops_workspace_server:table(),
                       [{{prepared, Name, Source}, Build}, {{latest, Name}, Build}]),
     {ok, Build}.

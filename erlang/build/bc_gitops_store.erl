@@ -1,12 +1,13 @@
 %%% @doc The builds on disk: `store/KEY/lib/APP/…', beside `lib' the list of its files with their
-%%% digests (`files', see the native room `store') and what the build is (`manifest'). A build is
-%%% moved in whole and never changed afterwards; one that is removed is moved out first.
+%%% digests (`files', see the native room `store'), what the build is (`manifest'), and which other
+%%% sources meant it (`sources'). A build is moved in whole and never changed afterwards; one that is
+%%% removed is moved out first.
 %%%
 %%% `manifest' is a first line, the SHA-256 of the rest, and the rest, an external term. Format 1 was
 %%% text without digests of files: {@link bc_gitops_store_check} makes such a build one of today.
 -module(bc_gitops_store).
 
--export([key/3, lookup/2, find/3, built_from/3, publish/4, seal/2]).
+-export([key/3, lookup/2, find/3, built_from/3, note_source/3, publish/4, seal/2]).
 -export([keys/1, keys/2, delete/3, touch/2, touched/2, known/2, path/2]).
 -export([architecture/0, options/0, source_id/1]).
 
@@ -28,7 +29,7 @@
     needs := [binary()],          % keys of what other entries of the store are part of libs
     arch => binary(),             % the machine that it was built for
     options => binary(),          % how it was built, as far as that changes what comes out
-    source => binary(),           % what it was built from: source_id/1
+    source => binary(),           % what it was first built from: source_id/1
     files => binary(),            % SHA-256 of the list of its files; none: format 1
     size => non_neg_integer(),    % bytes of its files
     lock => bc_gitops_source:lock(),
@@ -108,14 +109,39 @@ find(Workspace, Name, Revision) ->
     Keys = [Key || Key <- keys(Workspace), is_prefix(prefix(Name, Revision), Key)],
     [Build || #{revision := R} = Build <- builds(Workspace, Keys), R =:= Revision].
 
-%% @doc The builds that were made from exactly this source, the one asked for last first.
+%% @doc The builds that exactly this source gave, the one asked for last first.
 -spec built_from(Workspace :: file:filename_all(), atom(), #source_spec{}) -> [build()].
 built_from(Workspace, Name, Source) ->
     Id = source_id(Source),
     Builds = [{touched(Workspace, Key), Build}
-              || #{source := S, key := Key} = Build <- builds(Workspace, keys(Workspace, Name)),
-                 S =:= Id],
+              || #{key := Key} = Build <- builds(Workspace, keys(Workspace, Name)),
+                 is_from(Id, Workspace, Build)],
     [Build || {_, Build} <- lists:reverse(lists:keysort(1, Builds))].
+
+is_from(Id, _Workspace, #{source := Id}) -> true;
+is_from(Id, Workspace, #{key := Key}) -> lists:member(Id, other_sources(Workspace, Key)).
+
+%% @doc Another source meant the same revision: a tag beside a branch, for example.
+-spec note_source(Workspace :: file:filename_all(), build(), #source_spec{}) -> ok.
+note_source(Workspace, #{key := Key} = Build, Source) ->
+    Id = source_id(Source),
+    case is_from(Id, Workspace, Build) of
+        true -> ok;
+        false ->
+            %% Without it the build is found as long as its source answers.
+            _ = file:write_file(sources(Workspace, Key), [Id, $\n], [append]),
+            ok
+    end.
+
+%% Beside `lib': not one of the files that are compared.
+sources(Workspace, Key) ->
+    filename:join(path(Workspace, Key), "sources").
+
+other_sources(Workspace, Key) ->
+    case file:read_file(sources(Workspace, Key)) of
+        {ok, Text} -> binary:split(Text, <<"\n">>, [global, trim_all]);
+        {error, _} -> []
+    end.
 
 builds(Workspace, Keys) ->
     [Build || Key <- Keys, {ok, Build} <- [lookup(Workspace, Key)]].

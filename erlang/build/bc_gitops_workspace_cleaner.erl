@@ -58,13 +58,15 @@ outnumbered(Root, Name, Newest) ->
 oldest_first(Root, Keys) ->
     [Key || {_, Key} <- lists:sort([{bc_gitops_store:touched(Root, Key), Key} || Key <- Keys])].
 
-%% What of the unused has to go, oldest first, until the rest fits.
+%% What of the unused has to go, oldest first, until the rest fits. What another build needs goes after
+%% that one.
 over_limit(Root, Used) ->
     Sizes = [{Key, size(Root, Key)} || Key <- bc_gitops_store:keys(Root)],
     Total = lists:sum([Size || {_, Size} <- Sizes]),
     case bc_gitops_build_config:store_size() of
         Limit when Total > Limit -> % every number is less than the atom infinity
-            Unused = oldest_first(Root, [Key || {Key, _} <- Sizes] -- Used()),
+            Keys = [Key || {Key, _} <- Sizes],
+            Unused = oldest_first(Root, (Keys -- Used()) -- needs(Root, Keys)),
             take(Unused, maps:from_list(Sizes), Total - Limit);
         _ ->
             []
