@@ -32,6 +32,7 @@ pub(crate) struct Budget<'a> {
     max_bytes: u64,
     received: Cell<u64>,
     reported: Cell<Option<Instant>>,
+    untold: Cell<Option<Progress>>,
     progress: &'a dyn Fn(Progress),
 }
 
@@ -41,6 +42,7 @@ impl<'a> Budget<'a> {
             max_bytes,
             received: Cell::new(0),
             reported: Cell::new(None),
+            untold: Cell::new(None),
             progress,
         }
     }
@@ -71,12 +73,17 @@ impl<'a> Budget<'a> {
 
     fn report(&self, progress: Progress) {
         let now = Instant::now();
-        if self
-            .reported
-            .get()
-            .is_none_or(|last| now.duration_since(last) >= REPORT_EVERY)
-        {
+        let due = |last| now.duration_since(last) >= REPORT_EVERY;
+        self.untold.set(Some(progress));
+        if self.reported.get().is_none_or(due) {
             self.reported.set(Some(now));
+            self.tell();
+        }
+    }
+
+    /// The last numbers of a download are told whenever they came.
+    fn tell(&self) {
+        if let Some(progress) = self.untold.take() {
             (self.progress)(progress);
         }
     }
@@ -202,6 +209,7 @@ impl<'a> Session<'a> {
         let result = remote
             .download(refspecs, Some(&mut options))
             .map_err(|error| self.failure(&error));
+        self.budget.tell();
         let received = remote.stats().received_bytes() as u64;
         self.budget.received.set(before.saturating_add(received));
         result?;
