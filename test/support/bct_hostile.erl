@@ -153,7 +153,13 @@ attacked(Mode, #{dir := Given} = Host) ->
     _ = bct_repo:commit(Repo, project(rebar3, "hostile", Host)),
     Source = #source_spec{type = git, url = bct_repo:url(Repo), ref = <<"main">>},
     Result = bct_workspace:prepare(hostile, Source),
-    {ok, Log} = bc_gitops_workspace:build_log(hostile),
+    Log = case bc_gitops_workspace:build_log(hostile) of
+        {ok, Text} -> Text;
+        {error, _} -> <<>>
+    end,
     ok = bc_gitops_workspace:delete_package(hostile),
     ok = bc_gitops_build_log:forget(hostile),
-    {Mode, element(1, Result), tried(Log), breaches(Log)}.
+    {Mode, ended(Result), tried(Log), breaches(Log)}.
+
+ended({ok, _}) -> ok;
+ended({error, {Kind, _}}) -> Kind.
