@@ -7,6 +7,7 @@ runtime_test_() ->
         with("deploy and remove", fun deploy_and_remove/1),
         with("upgrade replaces the code", fun upgrade/1),
         with("a version that does not start is rolled back", fun rolled_back/1),
+        with("code of both versions is never missing", fun never_missing/1),
         with("a first version that does not start leaves nothing", fun failed_deploy/1),
         with("reconfigure tells the application", fun reconfigure/1),
         with("a removed key goes back to its default", fun env_goes_back/1),
@@ -91,6 +92,29 @@ rolled_back(Store) ->
     ?assertEqual(undefined, application:get_env(rt_counter, other)),
     ?assertEqual(ok, bc_gitops_code:verify(maps:get(libs, Old))),
     ?assertEqual([], bc_gitops_code:leftovers([rt_only_two])).
+
+%% A call of a module that is not loaded keeps the code server busy: enough of them keep it from us.
+never_missing(Store) ->
+    One = bct_runtime:spec_for(counter(Store, "1.0.0"), #{}),
+    Bad = counter(Store, "1.1.0", #{callbacks => #{start => "start(_, _) -> {error, no_luck}."}}),
+    Two = bct_runtime:spec_for(Bad, #{}),
+    Three = bct_runtime:spec_for(counter(Store, "1.2.0"), #{}),
+    {ok, _} = bc_gitops_runtime_default:deploy(One),
+    Caller = spawn_link(fun() -> call(#{}) end),
+    {error, {rolled_back, _}} = bc_gitops_runtime_default:upgrade(Two, <<"1.0.0">>),
+    {ok, _} = bc_gitops_runtime_default:upgrade(Three, <<"1.0.0">>),
+    Caller ! {stop, self()},
+    Answers = receive {answers, Caller, Seen} -> Seen end,
+    ?assertNotEqual([], [Version || {ok, Version} <- maps:keys(Answers)]),
+    ?assertEqual([], [Failure || Failure <- maps:keys(Answers), Failure =:= undef]).
+
+call(Answers) ->
+    Answer = case catch rt_counter:version() of
+        {'EXIT', {Reason, _}} -> Reason;
+        Version -> {ok, Version}
+    end,
+    Next = Answers#{Answer => true},
+    receive {stop, From} -> From ! {answers, self(), Next} after 0 -> call(Next) end.
 
 failed_deploy(Store) ->
     Before = {code:get_path(), lists:sort(application:loaded_applications())},

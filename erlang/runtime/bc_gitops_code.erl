@@ -8,7 +8,7 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([prepare/1, load/3, unload/2, verify/1, leftovers/1, delete_path/1]).
+-export([prepare/1, replace/3, unload/2, verify/1, leftovers/1, delete_path/1]).
 
 -export_type([lib/0, prepared/0, md5/0]).
 
@@ -18,6 +18,8 @@
     on_host => true           % the files are the host's own
 }.
 -opaque prepared() :: #{atomic := code:prepared_code(), on_load := [object()]}.
+-type change() :: #{app := atom(), gone := [module()], coming := [module()],
+                    dirs := [file:filename_all()]}.
 -type object() :: {module(), file:filename(), binary()}.
 -type failure() :: {error, {Kind :: atom(), map()}}.
 
@@ -85,20 +87,37 @@ prepare_apart(Objects, OnLoad) ->
         {error, Refused} -> {error, {code_refused, #{modules => Refused}}}
     end.
 
-%% @doc Loads what was prepared: everything at once, then, with their application's directories at
-%% the end of the code path, the modules with an `-on_load' function, which may call the others and
-%% look for files. In this order nobody's call makes the code server load a module from its path
-%% before. The modules must have been unloaded.
--spec load(prepared(), Dirs :: [file:filename_all()], timeout()) -> ok | failure().
-load(#{atomic := Atomic, on_load := OnLoad}, Dirs, Timeout) ->
+%% @doc Loads what was prepared in place of the modules that go: everything at once, then, with their
+%% application's directories at the end of the code path, the modules with an `-on_load' function, which
+%% may call the others and look for files. In this order nobody's call makes the code server load a module
+%% from its path before. What is in both is never missing in between: whoever called a module that is not
+%% loaded would have the code server look for it in every directory of the path, and enough callers leave
+%% it no time for us. Those with `-on_load' are: a library of a NIF is not loaded over another one.
+-spec replace(prepared(), change(), timeout()) -> ok | failure().
+replace(#{atomic := Atomic, on_load := OnLoad}, Change, Timeout) ->
+    #{app := App, gone := Gone, coming := Coming, dirs := Dirs} = Change,
+    steps([
+        fun() -> purge_old(App, Gone ++ Coming) end,
+        fun() -> unload(App, [Module || {Module, _, _} <- OnLoad]) end,
+        fun() -> finish(Atomic) end,
+        fun() -> unload(App, Gone -- Coming) end,
+        fun() -> purge_old(App, Coming) end,
+        fun() -> add_paths(Dirs) end,
+        fun() -> load_on_load(OnLoad, Timeout) end
+    ]).
+
+finish(Atomic) ->
     case code:finish_loading(Atomic) of
-        ok ->
-            case add_paths(Dirs) of
-                ok -> load_on_load(OnLoad, Timeout);
-                {error, _} = Error -> Error
-            end;
-        {error, Refused} ->
-            {error, {load_failed, #{modules => Refused}}}
+        ok -> ok;
+        {error, Refused} -> {error, {load_failed, #{modules => Refused}}}
+    end.
+
+steps([]) ->
+    ok;
+steps([Step | Rest]) ->
+    case Step() of
+        ok -> steps(Rest);
+        {error, _} = Error -> Error
     end.
 
 add_paths([]) ->
@@ -150,10 +169,21 @@ unload(App, Modules) ->
     case purge(App, Loaded) of
         ok ->
             _ = [code:delete(Module) || Module <- Loaded, erlang:module_loaded(Module)],
-            purge(App, Loaded);
+            and_gone(App, purge(App, Loaded), Modules);
         {error, _} = Error ->
             Error
     end.
+
+and_gone(App, ok, Modules) ->
+    case leftovers(Modules) of
+        [] -> ok;
+        Left -> {error, {code_left, #{app => App, modules => Left}}}
+    end;
+and_gone(_App, {error, _} = Error, _Modules) ->
+    Error.
+
+purge_old(App, Modules) ->
+    purge(App, lists:usort([Module || Module <- Modules, erlang:check_old_code(Module)])).
 
 purge(App, Modules) ->
     case soft_purge(Modules, ?LEAVE_ROUNDS) of

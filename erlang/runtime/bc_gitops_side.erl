@@ -5,7 +5,7 @@
 -include_lib("kernel/include/logger.hrl").
 
 -export([make/4, bare/2, descriptions/1]).
--export([bring_up/2, bring_code/2, bring_dependencies/3, take_down/2]).
+-export([bring_up/2, bring_code/2, bring_dependencies/3, take_down/2, remove/2]).
 -export([modules/1, is_on_host/1, stop_order/1]).
 
 -export_type([side/0, timeouts/0]).
@@ -21,7 +21,7 @@
     start := [atom()],
     spec_env := map(),
     host_env := map(),                            % set by somebody before it was first loaded
-    touched := [module()]                         % Elixir protocols of what went before
+    gone := [module()]                            % code of what went before, in the VM still
 }.
 
 %% Answers of the application controller for which no application's code runs.
@@ -45,7 +45,7 @@ make(App, Libs, Descriptions, Envs) ->
 -spec bare(atom(), [bc_gitops_code:lib()]) -> side().
 bare(App, Libs) ->
     #{app => App, libs => Libs, code => none, descriptions => #{}, start => [], spec_env => #{},
-      host_env => #{}, touched => []}.
+      host_env => #{}, gone => []}.
 
 %% @doc Reads the .app files.
 -spec descriptions([bc_gitops_code:lib()]) -> {ok, descriptions()} | failure().
@@ -66,25 +66,31 @@ add(_Name, {error, _} = Error, _Read) -> Error.
 
 %%% Going
 
-%% @doc Stops and unloads the applications, removes their code paths and their code. Answers the
-%% Elixir protocols that their code touched.
+%% @doc Stops and unloads the applications and hides their code from the code path. It stays in the VM:
+%% answers the modules, which are replaced by those of what comes.
 -spec take_down(side(), timeouts()) -> {ok, [module()]} | failure().
 take_down(#{app := App, libs := Libs}, #{stop := Timeout}) ->
     OurLibs = [Lib || Lib <- Libs, not is_on_host(Lib)],
-    Modules = lists:usort(modules(OurLibs)),
-    Touched = bc_gitops_protocols:touched(Modules),
     Stop = fun(#{name := Name}) -> stop(App, Name, Timeout) end,
     Hide = fun(#{path := Path}) -> bc_gitops_code:delete_path(Path) end,
-    Gone = steps([
-        fun() -> each(lists:reverse(Libs), Stop) end,
-        fun() -> each(OurLibs, Hide) end,
-        fun() -> bc_gitops_code:unload(App, Modules) end,
-        fun() -> bc_gitops_runtime_events:purged(App, Modules) end,
-        fun() -> none_left(App, Modules) end
-    ]),
-    case Gone of
-        ok -> {ok, Touched};
+    case steps([fun() -> each(lists:reverse(Libs), Stop) end, fun() -> each(OurLibs, Hide) end]) of
+        ok -> {ok, lists:usort(modules(OurLibs))};
         {error, _} = Error -> Error
+    end.
+
+%% @doc Takes down what nothing comes in place of; its code leaves the VM.
+-spec remove(side(), timeouts()) -> ok | failure().
+remove(#{app := App} = Side, #{start := Timeout} = Timeouts) ->
+    case take_down(Side, Timeouts) of
+        {ok, Modules} ->
+            Touched = bc_gitops_protocols:touched(Modules),
+            steps([
+                fun() -> bc_gitops_code:unload(App, Modules) end,
+                fun() -> bc_gitops_runtime_events:purged(App, Modules) end,
+                fun() -> bc_gitops_protocols:rebuild(Touched, Timeout) end
+            ]);
+        {error, _} = Error ->
+            Error
     end.
 
 stop(App, Name, Timeout) ->
@@ -98,12 +104,6 @@ stop(App, Name, Timeout) ->
             bc_gitops_app_control:unload(Name, ?CONTROLLER_TIMEOUT);
         {error, _} = Error ->
             Error
-    end.
-
-none_left(App, Modules) ->
-    case bc_gitops_code:leftovers(Modules) of
-        [] -> ok;
-        Left -> {error, {code_left, #{app => App, modules => Left}}}
     end.
 
 %%% Coming
@@ -133,16 +133,21 @@ run(#{app := App, libs := Libs, spec_env := SpecEnv} = Side, #{base := Base} = E
         {error, _} = Error -> Error
     end.
 
-%% @doc Puts the code on the path and into the VM, and consolidates what protocols it touches.
+%% @doc Puts the code on the path and into the VM, in place of what went before, and consolidates the
+%% protocols that either touches.
 -spec bring_code(side(), timeouts()) -> ok | failure().
-bring_code(#{app := App, libs := Libs, code := Code, touched := Touched}, #{start := Timeout}) ->
+bring_code(#{app := App, libs := Libs, code := Code, gone := Gone}, #{start := Timeout}) ->
     {OnHost, OurLibs} = lists:partition(fun is_on_host/1, Libs),
-    Modules = modules(OurLibs),
+    Coming = modules(OurLibs),
+    Change = #{app => App, gone => Gone, coming => Coming,
+               dirs => [Path || #{path := Path} <- OurLibs]},
+    Touched = bc_gitops_protocols:touched(Gone),
     steps([
         fun() -> load_from_host(OnHost) end,
-        fun() -> bc_gitops_code:load(Code, [Path || #{path := Path} <- OurLibs], Timeout) end,
-        fun() -> consolidate(Touched, Modules, Timeout) end,
-        fun() -> bc_gitops_runtime_events:loaded(App, Modules) end,
+        fun() -> bc_gitops_code:replace(Code, Change, Timeout) end,
+        fun() -> consolidate(Touched, Coming, Timeout) end,
+        fun() -> bc_gitops_runtime_events:purged(App, Gone) end,
+        fun() -> bc_gitops_runtime_events:loaded(App, Coming) end,
         fun() -> bc_gitops_code:verify(Libs) end
     ]).
 

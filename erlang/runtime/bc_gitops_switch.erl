@@ -186,7 +186,7 @@ swap(#{old := Old, new := New, timeouts := Timeouts} = Switch) ->
     WasUp = was_up(Switch),
     Began = erlang:monotonic_time(millisecond),
     Result = case bc_gitops_side:take_down(with_stale(Old, Switch), Timeouts) of
-        {ok, Touched} -> bc_gitops_side:bring_up(New#{touched := Touched}, Timeouts);
+        {ok, Gone} -> bc_gitops_side:bring_up(New#{gone := Gone}, Timeouts);
         {error, _} = Error -> Error
     end,
     case Result of
@@ -233,13 +233,12 @@ settled(Name, Table) ->
 %% Nobody else can take up what is unused while it goes: it is marked as being switched.
 remove_unused(_App, [], _Timeouts) ->
     ok;
-remove_unused(App, Unused, #{start := Timeout} = Timeouts) ->
+remove_unused(App, Unused, Timeouts) ->
     Side = bc_gitops_side:bare(App, bc_gitops_side:stop_order(Unused)),
-    case bc_gitops_side:take_down(Side, Timeouts) of
-        {ok, Touched} ->
+    case bc_gitops_side:remove(Side, Timeouts) of
+        ok ->
             Gone = maps:from_list([{Name, gone} || #{name := Name} <- Unused]),
-            bc_gitops_switches:locked(libs, fun() -> bc_gitops_runtime_table:set_libs(Gone) end),
-            bc_gitops_protocols:rebuild(Touched, Timeout);
+            bc_gitops_switches:locked(libs, fun() -> bc_gitops_runtime_table:set_libs(Gone) end);
         {error, _} = Error ->
             Error
     end.
@@ -258,11 +257,8 @@ said(Reason) ->
 
 %%% Undo
 
-undo(#{app := App, old := Old, new := New, timeouts := Timeouts} = Switch, Reason, WasUp, Began) ->
-    Up = case bc_gitops_side:take_down(New, Timeouts) of
-        {ok, Touched} -> old_again(Old#{touched := Touched}, WasUp, Timeouts);
-        {error, _} = Error -> Error
-    end,
+undo(#{app := App, timeouts := Timeouts} = Switch, Reason, WasUp, Began) ->
+    Up = old_again(Switch, WasUp, Timeouts),
     Gap = erlang:monotonic_time(millisecond) - Began,
     Undone = undone(Up, WasUp, Switch, Reason, Gap),
     ?LOG_DEBUG("~p: undone after ~b ms: ~0tP", [App, Gap, Undone, 40],
@@ -270,18 +266,29 @@ undo(#{app := App, old := Old, new := New, timeouts := Timeouts} = Switch, Reaso
     abandon(Switch, {error, Undone}).
 
 %% It is brought up only if it was up; its code comes back in any case.
-old_again(#{app := App, libs := [], host_env := HostEnv, touched := Touched}, _WasUp, Timeouts) ->
-    #{start := Timeout} = Timeouts,
-    ok = report(App, bc_gitops_protocols:rebuild(Touched, Timeout)),
-    bc_gitops_app_env:put_back(App, HostEnv, ?CONTROLLER_TIMEOUT);
-old_again(#{app := App, code := none}, _WasUp, _Timeouts) ->
-    {error, {build_damaged, #{app => App}}};
-old_again(Old, true, Timeouts) ->
+old_again(#{app := App, old := #{libs := []} = Old, new := New}, _WasUp, Timeouts) ->
+    #{host_env := HostEnv} = Old,
+    case bc_gitops_side:remove(New, Timeouts) of
+        ok -> bc_gitops_app_env:put_back(App, HostEnv, ?CONTROLLER_TIMEOUT);
+        {error, _} = Error -> Error
+    end;
+old_again(#{app := App, old := #{code := none}, new := New}, _WasUp, Timeouts) ->
+    case bc_gitops_side:remove(New, Timeouts) of
+        ok -> {error, {build_damaged, #{app => App}}};
+        {error, _} = Error -> Error
+    end;
+old_again(#{old := Old, new := New}, WasUp, Timeouts) ->
+    case bc_gitops_side:take_down(New, Timeouts) of
+        {ok, Gone} -> up_again(Old#{gone := Gone}, WasUp, Timeouts);
+        {error, _} = Error -> Error
+    end.
+
+up_again(Old, true, Timeouts) ->
     case bc_gitops_side:bring_up(Old, Timeouts) of
         {ok, _Envs} -> ok;
         {error, _} = Error -> Error
     end;
-old_again(Old, false, Timeouts) ->
+up_again(Old, false, Timeouts) ->
     bc_gitops_side:bring_code(Old, Timeouts).
 
 undone(ok, true, #{app := App, previous := {ok, Entry}}, Reason, Gap) ->
