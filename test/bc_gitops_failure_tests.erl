@@ -3,7 +3,7 @@
 
 before_the_switch_the_kind_decides_test_() ->
     Retry = [{unreachable, #{}}, {timeout, #{}}, {auth_failed, #{}}, {io, #{}}, econnrefused, {unheard_of, 1}],
-    Lasting = [{build_failed, #{}}, {version_mismatch, #{}}, {not_supported_yet, #{}}, {bad_ref, #{}}, {module_conflict, #{}}],
+    Lasting = [{build_failed, #{}}, {version_mismatch, #{}}, {not_supported_yet, #{}}, {bad_ref, #{}}],
     [?_assertEqual(retry, bc_gitops_failure:class(prepare, Reason, 1)) || Reason <- Retry] ++
         [?_assertEqual(quarantine, bc_gitops_failure:class(prepare, Reason, 1)) || Reason <- Lasting].
 
@@ -56,7 +56,7 @@ reasons_of_the_runtime() ->
         {{host_application, #{app => a, wanted => <<"2">>, found => <<"1">>, path => <<"/h/a">>}},
             quarantine, quarantine, ["a 1", "/h/a", "wants 2", "host's release"]},
         {{otp_mismatch, #{tools => <<"27">>, running => <<"25">>}}, quarantine, quarantine, ["OTP 27", "OTP 25", "PATH"]},
-        {{missing_applications, [cowboy, ranch]}, quarantine, quarantine, ["cowboy, ranch", "add them"]},
+        {{missing_applications, [cowboy, ranch]}, retry, retry, ["cowboy, ranch", "add them"]},
         {{protected_application, #{app => crypto, reason => otp, wanted => <<"1">>}}, quarantine, quarantine,
             ["crypto is part of OTP", "another name"]},
         {{protected_application, #{app => a, reason => started_by_host, wanted => <<"1">>}}, quarantine, quarantine,
@@ -65,7 +65,7 @@ reasons_of_the_runtime() ->
                                  used_by => [b]}}, retry, retry, ["a brings d 2", "used by b", "isolation vm"]},
         {{dependency_conflict, #{app => a, dependency => d, wanted => <<"2">>, present => <<"1">>, path => <<"/p">>,
                                  used_by => host}}, quarantine, quarantine, ["a brings d 2", "the host's"]},
-        {{module_conflict, #{app => a, modules => [{m, "/usr/lib/x"}]}}, quarantine, quarantine,
+        {{module_conflict, #{app => a, modules => [{m, "/usr/lib/x"}]}}, retry, retry,
             ["a ", "m in /usr/lib/x", "rename"]},
         {{version_mismatch, #{spec => <<"1">>, app => <<"2">>}}, quarantine, quarantine, ["1", "2", "the same"]}
     ].

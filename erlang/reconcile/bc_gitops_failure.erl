@@ -26,13 +26,14 @@
     too_deep, special_file, link_outside, output_limit, process_limit, memory_limit, disk_limit,
     files_limit, code_refused, bad_archive, duplicate_entry,
     %% how it goes together with what else is here
-    missing_applications, module_conflict, dependency_conflict, otp_mismatch,
+    dependency_conflict, otp_mismatch,
     release_erts, wrong_architecture
 ]).
 %% As many names of a cycle are shown.
 -define(CYCLE, 9).
-%% The runtime gave up before it stopped anything, for a reason that lies elsewhere.
--define(NOTHING_STOPPED, [controller_blocked, cancelled, busy]).
+%% The runtime gave up before it stopped anything, for a reason that lies elsewhere: with the controller, or
+%% with other apps, which change.
+-define(NOTHING_STOPPED, [controller_blocked, cancelled, busy, missing_applications, module_conflict]).
 
 %% @doc What happens after a failure of try number Attempt. `start' is a deployment by a module that
 %% cannot prepare, of an app that did not run: it took nothing away, so it is judged like a preparation.
