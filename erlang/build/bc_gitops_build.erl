@@ -213,7 +213,7 @@ run_commands([Step | Rest], Job) ->
 collect(#{name := Name, scratch := Scratch, dir := Dir} = Job) ->
     ok = bc_gitops_build_progress:stage(Name, store),
     {ok, Real} = bc_gitops_tree:real_path(Scratch),
-    Expected = filename:join([Real, "src", atom_to_list(Name)]),
+    Expected = Real ++ string:prefix(Dir, unicode:characters_to_list(Scratch)),
     case bc_gitops_tree:real_path(Dir) of
         {ok, Expected} -> collect_output(Job);
         %% the build put a link in the place of its own directory, or nothing
