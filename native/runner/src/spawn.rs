@@ -26,13 +26,19 @@ pub fn spawn(run: &Run) -> io::Result<(Pid, PipeReader)> {
     ))
 }
 
+/// The BEAM of OTP 27 keeps its machine code in a file in memory of 64 MiB.
+const LEAST_FILE: u64 = 128 << 20;
+
 /// A single file cannot be larger than all may be together. Address space is limited only where
 /// nobody can look at what memory is used: a VM reserves far more of it than it uses.
 fn of_the_kernel(limits: &Limits) -> [(Resource, Option<u64>); 4] {
     let space = limits.memory.filter(|_| cfg!(not(target_os = "linux")));
     [
         (Resource::Core, Some(0)),
-        (Resource::Fsize, limits.disk),
+        (
+            Resource::Fsize,
+            limits.disk.map(|disk| disk.max(LEAST_FILE)),
+        ),
         (Resource::Nofile, limits.files),
         (Resource::As, space),
     ]
