@@ -18,7 +18,8 @@
 -export([mesh_mcid/1, mesh_start/3]).
 %% specs
 -export([snapshot_open/4, snapshot_summary/1, snapshot_names/1, snapshot_spec/2, snapshot_specs/1,
-         spec_dir/2, spec_file/2, spec_map/2, spec_fingerprint/1]).
+         spec_dir/2, spec_file/2, spec_map/2, spec_fingerprint/1,
+         url_without_login/1]).
 %% plan
 -export([plan/3]).
 %% BEAM files, digests, identicons
@@ -141,6 +142,10 @@ spec_map(_Map, _AtomRoom) -> stub().
 
 -spec spec_fingerprint(Spec :: tuple()) -> {Source :: binary(), Env :: binary()}.
 spec_fingerprint(_Spec) -> stub().
+
+%% A url as it may be kept and shown. A login in it stays in native memory, for those who ask for that url.
+-spec url_without_login(Url :: binary()) -> binary().
+url_without_login(_Url) -> stub().
 
 -spec plan(snapshot() | [tuple()], Current :: [tuple()], Options :: map()) -> {ok, map()} | {error, term()}.
 plan(_Desired, _Current, _Options) -> stub().

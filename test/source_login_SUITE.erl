@@ -12,7 +12,7 @@ suite() ->
     [{timetrap, {minutes, 3}}].
 
 all() ->
-    [it_fetches_and_stands_nowhere, a_restart_and_a_new_password, a_local_path_that_is_gone].
+    [it_fetches_and_stands_nowhere, records_handed_over, a_restart_and_a_new_password, a_local_path_that_is_gone].
 
 init_per_testcase(Case, Config) ->
     #{dir := Dir} = Context = bct_gitops:setup(atom_to_list(Case)),
@@ -98,6 +98,24 @@ failures(Config) ->
 read() ->
     [bc_gitops:status(), bc_gitops:plan(), bc_gitops:get_app_status(bcl_one), bc_gitops:get_current_state(),
      bc_gitops:get_desired_state(), bc_gitops:build_log(bcl_one)].
+
+records_handed_over(Config) ->
+    #{dir := Dir} = Context = context(Config),
+    [source(Config, Name) || Name <- [bcl_record, bcl_package]],
+    _ = bct_gitops:push(Context, [{"apps/.keep", ""}]),
+    _ = start(Config),
+    Source = fun(Name) -> #source_spec{type = git, url = url(Config, Name, ?CANARY), ref = <<"v1.0.0">>} end,
+    Answers = [
+        bc_gitops:deploy(#app_spec{name = bcl_record, version = <<"1.0.0">>, source = Source(bcl_record)}),
+        bc_gitops_workspace:fetch_package(bcl_package, Source(bcl_package)),
+        bc_gitops_workspace:fetch_package(bcl_none, Source(bcl_none))
+    ],
+    ?assertMatch([ok, {ok, _}, {error, {not_found, _}}], Answers),
+    ok = running(bcl_record, "1.0.0"),
+    ?assertEqual([], bct_canary:sweep(?CANARY, #{
+        modules => "bc_gitops", terms => [bct_canary:text(Term) || Term <- [Answers, bc_gitops:get_current_state()]],
+        paths => [filename:join(Dir, Sub) || Sub <- ["state", "workspace", "clone"]]
+    })).
 
 %% After a restart the spec is read again, and another password in it is the one that counts.
 a_restart_and_a_new_password(Config) ->

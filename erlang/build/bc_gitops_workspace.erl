@@ -159,7 +159,7 @@ init(Path) ->
 %% @doc Fetches and builds; answers the directory of the application.
 -spec fetch_package(atom(), #source_spec{}) -> {ok, file:filename()} | {error, term()}.
 fetch_package(Name, Source) ->
-    case prepare(Name, Source, #{}) of
+    case prepare(Name, bc_gitops_source:without_login(Source), #{}) of
         {ok, #{path := Path}} -> {ok, unicode:characters_to_list(Path)};
         {error, _} = Error -> Error
     end.

@@ -11,7 +11,7 @@
 -spec deploy(#app_spec{} | map()) -> {ok, bc_gitops_goal:goal()} | {error, term()}.
 deploy(#app_spec{name = Name, version = Version} = Spec) when is_binary(Version) ->
     case is_name(Name) of
-        true -> {ok, goal(Spec, #{})};
+        true -> {ok, goal(without_login(Spec), #{})};
         false -> {error, {bad_name, #{name => Name}}}
     end;
 deploy(#app_spec{version = Version}) ->
@@ -23,6 +23,11 @@ deploy(Map) when is_map(Map) ->
     end;
 deploy(Other) ->
     {error, {invalid_type, spec, app_spec, Other}}.
+
+without_login(#app_spec{source = #source_spec{} = Source} = Spec) ->
+    Spec#app_spec{source = bc_gitops_source:without_login(Source)};
+without_login(Spec) ->
+    Spec.
 
 %% @doc The goal for `bc_gitops:remove/1'.
 -spec remove(atom()) -> {ok, bc_gitops_goal:goal()} | {error, not_found}.

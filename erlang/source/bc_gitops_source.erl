@@ -4,7 +4,7 @@
 
 -include("bc_gitops.hrl").
 
--export([all/0, resolve/2, fetch/5, access/1]).
+-export([all/0, resolve/2, fetch/5, access/1, without_login/1]).
 
 -export_type([type/0, resolved/0, known/0, fetched/0, lock/0, options/0]).
 
@@ -77,3 +77,10 @@ access(#{timeout := Timeout} = Options) ->
     #{git_timeout := Limit} = Config = bc_gitops_config:current(),
     Auth = bc_gitops_git:auth(Config),
     #{timeout => min(Timeout, Limit), auth => maps:merge(Auth, maps:with([allow_local], Options))}.
+
+%% @doc A source that was handed over, as it may be kept and shown: as one that was read from a spec.
+-spec without_login(#source_spec{}) -> #source_spec{}.
+without_login(#source_spec{url = Url} = Source) when is_binary(Url) ->
+    Source#source_spec{url = bc_gitops_native:url_without_login(Url)};
+without_login(Source) ->
+    Source.

@@ -243,6 +243,14 @@ fn spec_map<'a>(env: Env<'a>, map: Term<'a>, room: usize) -> NifResult<Term<'a>>
 }
 
 #[rustler::nif(schedule = "DirtyCpu")]
+fn url_without_login<'a>(env: Env<'a>, url: Binary<'a>) -> Term<'a> {
+    match std::str::from_utf8(&url).ok().and_then(vault::take) {
+        Some(clean) => binary(env, clean.as_bytes()).encode(env),
+        None => url.encode(env),
+    }
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
 fn spec_fingerprint<'a>(env: Env<'a>, record: Term<'a>) -> NifResult<Term<'a>> {
     let external = record.to_binary();
     let (source, environment) = spec::record_fingerprints(&external).ok_or(Error::BadArg)?;

@@ -43,6 +43,14 @@ pub fn hand(url: &str, login: Login) {
     handed.insert(url.to_owned(), login);
 }
 
+/// Takes the login out of a url that comes from no parsed spec; `None`: there is none in it.
+pub fn take(url: &str) -> Option<String> {
+    let front = url.split('?').next()?;
+    let (clean, login) = GitUrl::without_login(front)?;
+    hand(&clean, login);
+    Some(clean + &url[front.len()..])
+}
+
 /// Gives a url without a login the one that was taken out of it.
 pub(super) fn complete(url: &mut GitUrl) {
     if url.user.is_some() || url.password.is_some() {
