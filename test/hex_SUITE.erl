@@ -316,9 +316,10 @@ packages_for_all_tools_together(Config) ->
             _ = is_said(bch_mixed, hex_for_mix_missing, ["bch_mixed", "mix local.hex"])
     end.
 
-%% mix runs `make' and nothing more.
+%% mix runs `make clean' and `make'.
 made(App, Version) ->
-    [{"Makefile", ["all:\n\tmkdir -p ebin\n\terlc -o ebin src/*.erl\n\tcp src/", App, ".app.src ebin/", App, ".app\n"]}
+    [{"Makefile", ["all:\n\tmkdir -p ebin\n\terlc -o ebin src/*.erl\n\tcp src/", App, ".app.src ebin/", App, ".app\n",
+                   "clean:\n\trm -rf ebin\n"]}
      | [File || {Path, _} = File <- bct_app:erlang_mk(App, Version), Path =/= "Makefile"]].
 
 has_hex_for_mix() ->
