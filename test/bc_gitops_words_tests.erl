@@ -114,7 +114,7 @@ keys(_Other, _Field) ->
 %%% A reason of each kind, as it is made
 
 samples() ->
-    of_the_runtime() ++ of_calls() ++ of_builds() ++ of_the_reconciler() ++ of_the_api().
+    of_the_runtime() ++ of_hot_upgrades() ++ of_calls() ++ of_builds() ++ of_the_reconciler() ++ of_the_api().
 
 of_the_runtime() ->
     Stack = [{m, f, [1], [{file, "m.erl"}]}],
@@ -151,6 +151,29 @@ of_the_runtime() ->
         {rolled_back, #{running => <<"1">>, reason => {code_left, #{app => a, modules => [m]}}, gap_ms => 12}},
         {rollback_failed, #{reason => {start_timeout, #{app => a, timeout => 1}}, gap_ms => 3,
                             rollback_reason => {build_damaged, #{app => a}}}}
+    ].
+
+of_hot_upgrades() ->
+    Busy = {self(), #{registered_name => a_srv, current_function => {m, f, 1}, initial_call => {a_srv, init, 1}}},
+    Failed = {code_change_failed, #{process => self(), module => a_srv, reason => {'EXIT', {badarg, [{m, f, [1], []}]}}, failed => 1}},
+    [
+        {not_hot, #{modules => [{m, nif}, {n, sticky}, {o, preloaded}, {p, cover_compiled}, {q, on_load}]}},
+        {object_not_read, #{file => "/s/m.beam", reason => enoent}},
+        {old_code_in_use, #{app => a, modules => [m], processes => [Busy, {self(), #{modules => [m]}}]}},
+        {supervisors_silent, #{app => a, processes => [self()]}}, {not_suspended, #{processes => [Busy]}},
+        {not_resumed, #{processes => [Busy]}}, {sup_flags_changed, #{module => a_sup}},
+        {supervisor_init_failed, #{module => a_sup, reason => {invalid_child_spec, x}}}, Failed,
+        {code_change_failed, #{process => self(), module => a_srv, reason => timeout, direction => back}},
+        {child_not_started, #{child => a_new, process => self(), reason => {undef, [{a_new, start_link, [], []}]}}},
+        {child_not_stopped, #{child => {a, 1}, process => self(), reason => timeout}},
+        {function_failed, #{app => a, function => {m, f, [1]}, reason => timeout}},
+        {upgrade_killed, #{reason => killed}}, {upgrade_killed, #{app => a}},
+        {upgrade_crashed, #{reason => {error, badarg, [{m, f, [1], []}]}}},
+        {not_undone, #{reason => Failed, problems => [
+            {silent, [self()]}, {former_code_not_kept, #{modules => [m]}}, {function_called, #{function => {m, f, [1]}}}]}},
+        {former_code_not_kept, #{modules => [m]}}, {function_called, #{function => {m, f, []}}},
+        {children_replaced, #{children => [a, {b, 1}]}}, {children_removed, #{children => [a]}},
+        {state_not_restored, #{processes => [self()]}}
     ].
 
 of_calls() ->

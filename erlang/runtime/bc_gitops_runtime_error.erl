@@ -150,8 +150,8 @@ of_the_call(timeout, #{runtime := Module, callback := Callback, timeout := Timeo
 of_the_call(timeout, #{timeout := Timeout} = Details) ->
     text("~ts did not answer within ~ts ms and was given up; look for what it waits for",
          [app(Details), value(Timeout)]);
-of_the_call(_Kind, _Details) ->
-    unknown.
+of_the_call(Kind, Details) ->
+    bc_gitops_hot_error:format_error({Kind, Details}).
 
 app(#{app := App}) -> value(App);
 app(_Details) -> <<"the application">>.

@@ -1,0 +1,238 @@
+%%% @doc One part of a hot upgrade: modules that change together, with the processes that run them
+%%% suspended while they do. Each thing is noted in the journal before it is done; what fails here is
+%%% undone there.
+-module(bc_gitops_hot_part).
+
+-export([make/2, run/2]).
+
+-export_type([part/0, upgrade/0]).
+
+-type update() :: supervisor | {advanced, Extra :: term()}.
+-type part() :: #{
+    load := [module()], gone := [module()], updates := #{module() => update()},
+    prepared := code:prepared_code() | none, expected := [{module(), binary()}]
+}.
+%% What all parts share.
+-type upgrade() :: #{
+    journal := pid(), direction := up | down, found := bc_gitops_hot_processes:found(),
+    vsns := #{module() => {Present :: term(), Coming :: term()}}, hide := [file:filename()],
+    unkept := [module()], timeout := timeout(), start_timeout := timeout(),
+    _ => _
+}.
+-type failure() :: {error, {Kind :: atom(), map()}}.
+
+%% States of more than that, in bytes, are not copied: their code_change leads back.
+-define(STATE_LIMIT, 16 * 1024 * 1024).
+-define(STATES_LIMIT, 256 * 1024 * 1024).
+
+%% @doc Everything that loading these steps needs.
+-spec make([bc_gitops_hot_upgrade:code_step()], #{module() => bc_gitops_hot_code:object()}) ->
+    {ok, part()} | failure().
+make(Steps, New) ->
+    Gone = [M || {delete_module, M} <- Steps],
+    Load = [element(2, Step) || Step <- Steps, element(1, Step) =/= delete_module],
+    Objects = maps:with(Load, New),
+    case {Load -- maps:keys(Objects), bc_gitops_hot_code:prepare(Objects)} of
+        {[], {ok, Prepared}} ->
+            {ok, #{load => Load, gone => Gone, prepared => Prepared,
+                   updates => maps:from_list([{M, How} || {update, M, How} <- Steps]),
+                   expected => [{M, Code} || {M, {_, Code}} <- maps:to_list(Objects)]}};
+        {[], {error, _} = Error} ->
+            Error;
+        {Missing, _} ->
+            {error, {code_refused, #{modules => [{M, missing} || M <- Missing]}}}
+    end.
+
+%% @doc Suspends, loads, changes states, resumes, and has supervisors take up their children. Answers
+%% how long the processes stood still, in microseconds.
+-spec run(part(), upgrade()) ->
+    {ok, #{pause_us := integer(), processes := integer()}} | {cold, {atom(), map()}} | failure().
+run(#{updates := Updates} = Part, #{found := Found, journal := Journal} = Upgrade) ->
+    Members = [{Pid, M} || {Pid, #{modules := Modules}} <- maps:to_list(Found),
+                           M <- Modules, is_map_key(M, Updates)],
+    Pids = lists:usort([Pid || {Pid, _} <- Members]),
+    Supervisors = [{Pid, M} || {Pid, M} <- Members, map_get(M, Updates) =:= supervisor],
+    case read_all(Supervisors, Upgrade) of
+        {ok, Before} ->
+            Save = savable(Pids),
+            Began = erlang:monotonic_time(microsecond),
+            Changed = steps([
+                fun() -> bc_gitops_hot_journal:suspend(Journal, Pids, Save) end,
+                fun() -> change_down(Members, Part, Upgrade) end,
+                fun() -> load(Part, Upgrade) end,
+                fun() -> change_up(Members, Supervisors, Before, Part, Upgrade) end
+            ]),
+            finish(Changed, Began, Pids, Upgrade);
+        {error, Reason} ->
+            %% it may do in init/1 what cannot be done twice
+            {cold, Reason}
+    end.
+
+finish({ok, Differences}, Began, Pids, #{journal := Journal} = Upgrade) ->
+    case bc_gitops_hot_journal:resume(Journal) of
+        ok ->
+            Pause = erlang:monotonic_time(microsecond) - Began,
+            case children(Differences, Upgrade) of
+                ok -> {ok, #{pause_us => Pause, processes => length(Pids)}};
+                {error, _} = Error -> Error
+            end;
+        {error, _} = Error ->
+            Error
+    end;
+finish(NotOk, _Began, _Pids, _Upgrade) ->
+    NotOk.
+
+%% Smaller ones first come into the limit, as they do in most applications.
+savable(Pids) ->
+    Sizes = [{Size, Pid} || Pid <- Pids, {memory, Size} <- [process_info(Pid, memory)],
+                            Size =< ?STATE_LIMIT],
+    within_limit(lists:sort(Sizes), ?STATES_LIMIT).
+
+within_limit([{Size, Pid} | Rest], Left) when Size =< Left ->
+    [Pid | within_limit(Rest, Left - Size)];
+within_limit(_, _Left) ->
+    [].
+
+%%% Code
+
+load(#{prepared := Prepared, expected := Expected, gone := Gone, load := Load}, Upgrade) ->
+    #{journal := Journal, unkept := Unkept, hide := Hide} = Upgrade,
+    case [M || M <- Load ++ Gone, lists:member(M, Unkept)] of
+        [] -> ok;
+        Lost -> ok = bc_gitops_hot_journal:final(Journal, {former_code_not_kept, #{modules => Lost}})
+    end,
+    case bc_gitops_hot_code:load(Prepared, Expected, Gone) of
+        ok -> lists:foreach(fun code:del_path/1, Hide);
+        {error, _} = Error -> Error
+    end.
+
+%%% States
+
+%% On the way down the code that knows both states is the one that is about to go.
+change_down(Members, Part, #{direction := down} = Upgrade) ->
+    change(advanced(Members, Part, Upgrade), before_load, Upgrade);
+change_down(_Members, _Part, #{direction := up}) ->
+    ok.
+
+change_up(Members, Supervisors, Before, Part, #{direction := Direction} = Upgrade) ->
+    case differences(Supervisors, Before, Upgrade) of
+        {ok, Differences} ->
+            Own = [{change(Pid, M, [], Upgrade), change(Pid, M, [], Upgrade)}
+                   || {Pid, M} <- Supervisors],
+            Others = case Direction of
+                up -> advanced(Members, Part, Upgrade);
+                down -> []
+            end,
+            case change(Others ++ [{supervisor, Pair} || Pair <- Own], after_load, Upgrade) of
+                ok -> {ok, Differences};
+                {error, _} = Error -> Error
+            end;
+        NotOk ->
+            NotOk
+    end.
+
+change(Pid, Module, Extra, #{vsns := Vsns}) ->
+    {Present, _} = maps:get(Module, Vsns),
+    {Pid, Module, Present, Extra}.
+
+%% Each change with the one that leads back.
+advanced(Members, #{updates := Updates}, #{direction := Direction, vsns := Vsns}) ->
+    [{own, change_pair(Direction, Pid, M, Extra, maps:get(M, Vsns))}
+     || {Pid, M} <- Members, {advanced, Extra} <- [map_get(M, Updates)]].
+
+change_pair(up, Pid, Module, Extra, {Present, _}) ->
+    {{Pid, Module, Present, Extra}, {Pid, Module, {down, Present}, Extra}};
+change_pair(down, Pid, Module, Extra, {_, Coming}) ->
+    {{Pid, Module, {down, Coming}, Extra}, {Pid, Module, Coming, Extra}}.
+
+change([], _When, _Upgrade) ->
+    ok;
+change(Pairs, When, #{journal := Journal}) ->
+    ByNew = [Back || {own, {_, Back}} <- Pairs, When =:= after_load],
+    ByFormer = [Back || {Whose, {_, Back}} <- Pairs, When =:= before_load orelse Whose =:= supervisor],
+    ok = bc_gitops_hot_journal:leads_back(Journal, ByNew, ByFormer),
+    bc_gitops_hot_journal:change(Journal, [Change || {_, {Change, _}} <- Pairs]).
+
+%%% Children
+
+read_all(Supervisors, #{timeout := Timeout}) ->
+    States = bc_gitops_hot_sys:states([Pid || {Pid, _} <- Supervisors], Timeout),
+    read_each(Supervisors, States, Timeout, #{}).
+
+read_each([], _States, _Timeout, Read) ->
+    {ok, Read};
+read_each([{Pid, Module} | Rest], States, Timeout, Read) ->
+    case bc_gitops_hot_children:read(Pid, Module, maps:get(Pid, States, gone), Timeout) of
+        {ok, Seen} -> read_each(Rest, States, Timeout, Read#{Pid => Seen});
+        {error, _} = Error -> Error
+    end.
+
+differences([], _Before, _Upgrade) ->
+    {ok, []};
+differences(Supervisors, Before, Upgrade) ->
+    case read_all(Supervisors, Upgrade) of
+        {ok, After} -> compare(Supervisors, Before, After, []);
+        {error, _} = Error -> Error
+    end.
+
+compare([], _Before, _After, Differences) ->
+    {ok, lists:reverse(Differences)};
+compare([{Pid, Module} | Rest], Before, After, Differences) ->
+    case bc_gitops_hot_children:difference(maps:get(Pid, Before), maps:get(Pid, After)) of
+        {ok, Difference} -> compare(Rest, Before, After, [{Pid, Difference} | Differences]);
+        {error, flags} -> {cold, {sup_flags_changed, #{module => Module}}}
+    end.
+
+%% First what can be undone, then what cannot. A new child whose place a former one still has, as a
+%% registered name, starts when that one is gone.
+children(Differences, Upgrade) ->
+    steps([
+        fun() -> each(Differences, fun(D) -> add(D, Upgrade) end) end,
+        fun() -> each(Differences, fun(D) -> replace(D, Upgrade) end) end,
+        fun() -> each(Differences, fun(D) -> remove(D, Upgrade) end) end
+    ]).
+
+add({_Pid, #{added := []}}, _Upgrade) ->
+    ok;
+add({Pid, #{added := Added, removed := Removed}} = Difference, Upgrade) ->
+    #{journal := Journal, start_timeout := Timeout} = Upgrade,
+    ok = bc_gitops_hot_journal:act(Journal, fun() ->
+        bc_gitops_hot_children:stop(Pid, Added, Timeout)
+    end),
+    case bc_gitops_hot_children:start(Pid, Added, Timeout) of
+        {error, _} when Removed =/= [] ->
+            steps([fun() -> remove(Difference, Upgrade) end,
+                   fun() -> bc_gitops_hot_children:start(Pid, Added, Timeout) end]);
+        Answer ->
+            Answer
+    end.
+
+replace({_Pid, #{replaced := []}}, _Upgrade) ->
+    ok;
+replace({Pid, #{replaced := Ids}}, #{journal := Journal, start_timeout := Timeout}) ->
+    ok = bc_gitops_hot_journal:final(Journal, {children_replaced, #{children => Ids}}),
+    bc_gitops_hot_children:replace(Pid, Ids, Timeout).
+
+remove({_Pid, #{removed := []}}, _Upgrade) ->
+    ok;
+remove({Pid, #{removed := Ids}}, #{journal := Journal, start_timeout := Timeout}) ->
+    ok = bc_gitops_hot_journal:final(Journal, {children_removed, #{children => Ids}}),
+    bc_gitops_hot_children:stop(Pid, Ids, Timeout).
+
+%%% Steps
+
+steps([Last]) ->
+    Last();
+steps([Step | Rest]) ->
+    case Step() of
+        ok -> steps(Rest);
+        NotOk -> NotOk
+    end.
+
+each([], _Fun) ->
+    ok;
+each([Item | Rest], Fun) ->
+    case Fun(Item) of
+        ok -> each(Rest, Fun);
+        {error, _} = Error -> Error
+    end.
