@@ -24,10 +24,12 @@
 -export([plan/3]).
 %% BEAM files, digests, identicons
 -export([beam_md5/1, beam_scan/1, digest_file/2, digest_bytes/2, identicon/2, identicon_uri/2]).
+%% code that changes while it runs
+-export([beam_info/1, build_compare/2, hot_plan/2]).
 %% the files of builds
 -export([store_seal/1, store_check/2, store_stamp/1, disk_space/1]).
 
--export_type([job/0, snapshot/0]).
+-export_type([job/0, snapshot/0, beam_info/0, comparison/0, hot_step/0, hot_reason/0, hot_notes/0]).
 
 -on_load(load/0).
 
@@ -35,6 +37,34 @@
 
 -opaque job() :: reference().
 -opaque snapshot() :: reference().
+
+%% Names of modules, files and keys are binaries: who makes atoms of them counts them. Lists are sorted.
+-type beam_info() :: #{
+    module := binary(),
+    md5 := binary(),
+    behaviours := [binary()],
+    exports := [{binary(), arity()}],
+    imports := [binary()],            % modules
+    nif := boolean(),                 % it calls erlang:load_nif/2
+    stripped := boolean(),            % its attributes are not there: no behaviours, no vsn
+    vsn := binary() | undefined       % the attribute's value in external term format
+}.
+-type comparison() :: #{
+    app := #{name := binary(), old_version := binary() | undefined, new_version := binary() | undefined,
+             changed := [binary()]},  % keys of the .app file
+    added := [binary()], removed := [binary()], changed := [binary()],
+    attributes_only := [binary()],    % the same code in another file
+    nif := [binary()],                % of those added, removed or changed
+    modules := #{binary() => #{old => beam_info(), new => beam_info()}},   % the same
+    priv := #{added := [binary()], removed := [binary()], changed := [binary()]},
+    consolidated := same | changed,
+    appup := none | found
+}.
+-type hot_step() ::
+    {add_module | load_module | delete_module, binary()}
+    | {update, binary(), supervisor | {advanced, []}}.
+-type hot_reason() :: #{kind := atom(), app := binary(), message := binary(), module => binary(), path => binary()}.
+-type hot_notes() :: #{from := computed, builds := [comparison()]}.
 
 load() ->
     erlang:load_nif(filename:join(priv_dir(), "bc_gitops_nif"), 0).
@@ -155,6 +185,20 @@ beam_md5(_Path) -> stub().
 
 -spec beam_scan(EbinDirsOrFiles :: [binary()]) -> {ok, [{Module :: binary(), Path :: binary(), MD5 :: binary()}]} | {error, term()}.
 beam_scan(_EbinDirsOrFiles) -> stub().
+
+%% What a file says of its module, which is not loaded.
+-spec beam_info(Path :: binary()) -> {ok, beam_info()} | {error, term()}.
+beam_info(_Path) -> stub().
+
+%% Two builds of an application, each a directory `lib/APP'.
+-spec build_compare(OldDir :: binary(), NewDir :: binary()) -> {ok, comparison()} | {error, term()}.
+build_compare(_OldDir, _NewDir) -> stub().
+
+%% How to get from old to new builds: of the application, then of what changes along with it.
+-spec hot_plan([{OldDir :: binary(), NewDir :: binary()}],
+               Options :: #{strategy := auto | hot | restart, toolchain_same := boolean()}) ->
+    {ok, {hot, [hot_step()], hot_notes()} | {restart, [hot_reason()], hot_notes()}} | {error, term()}.
+hot_plan(_Builds, _Options) -> stub().
 
 -spec digest_file(sha256 | blake3, Path :: binary()) -> {ok, binary()} | {error, term()}.
 digest_file(_Algorithm, _Path) -> stub().

@@ -13,6 +13,34 @@ every_installed_file_agrees_with_beam_lib_test_() ->
         [?assertEqual({Path, expected(Path)}, {Path, {Module, MD5}}) || {Module, Path, MD5} <- Found]
     end}.
 
+%% What is read of every object file of the installed OTP and Elixir.
+every_installed_file_says_what_beam_lib_reads_test_() ->
+    {timeout, 300, fun() ->
+        Files = [F || D <- installed_ebin_dirs(), F <- filelib:wildcard(binary_to_list(D) ++ "/*.beam")],
+        ?assert(length(Files) > 500),
+        Infos = [info(unicode:characters_to_binary(F)) || F <- Files],
+        [?assertEqual({F, expected_info(F)}, {F, Info}) || {F, Info} <- lists:zip(Files, Infos)],
+        Servers = [M || #{module := M, behaviours := B} <- Infos, lists:member(<<"gen_server">>, B)],
+        ?assert(lists:member(<<"kernel_config">>, Servers)),
+        Nifs = [M || #{module := M, nif := true} <- Infos],
+        ?assert(lists:member(<<"crypto">>, Nifs))
+    end}.
+
+%% OTP's own `strip' takes the attributes out and packs what is left.
+a_stripped_or_compressed_file_says_the_same_of_its_code_test() ->
+    {ok, Bytes} = file:read_file(code:which(a_server())),
+    bct_dir:with("beam", fun(Dir) ->
+        Whole = info_of(Dir, Bytes),
+        ?assertEqual([<<"gen_server">>], maps:get(behaviours, Whole)),
+        ?assertEqual(Whole, info_of(Dir, zlib:gzip(Bytes))),
+        {ok, {_, Stripped}} = beam_lib:strip(Bytes),
+        Expected = Whole#{behaviours := [], stripped := true, vsn := undefined},
+        ?assertEqual(Expected, info_of(Dir, Stripped)),
+        ?assertEqual(Expected, info_of(Dir, zlib:gunzip(Stripped)))
+    end).
+
+a_server() -> bc_gitops_reconciler.
+
 loaded_modules_have_the_same_md5_test() ->
     Modules = [lists, gen_server, application_controller, ?MODULE],
     [begin
@@ -99,6 +127,40 @@ md5_of(Dir, Bytes) ->
     Path = filename:join(Dir, <<"x.beam">>),
     ok = file:write_file(Path, Bytes),
     bc_gitops_native:beam_md5(Path).
+
+info_of(Dir, Bytes) ->
+    Path = filename:join(Dir, <<"x.beam">>),
+    ok = file:write_file(Path, Bytes),
+    info(Path).
+
+%% Its version as a term: there are several ways to write an atom down.
+info(Path) ->
+    {ok, #{vsn := Vsn} = Info} = bc_gitops_native:beam_info(Path),
+    Info#{vsn := case Vsn of undefined -> undefined; _ -> binary_to_term(Vsn) end}.
+
+expected_info(File) ->
+    {ok, {Module, Read}} = beam_lib:chunks(File, [exports, imports]),
+    [{exports, Exports}, {imports, Imports}] = Read,
+    {Module, MD5} = element(2, beam_lib:md5(File)),
+    Attributes = attributes(File),
+    Named = [B || {Key, Value} <- Attributes, Key =:= behaviour orelse Key =:= behavior, B <- Value],
+    #{module => atom_to_binary(Module),
+      md5 => MD5,
+      exports => lists:sort([{atom_to_binary(F), A} || {F, A} <- Exports]),
+      imports => lists:usort([atom_to_binary(M) || {M, _, _} <- Imports]),
+      nif => lists:member({erlang, load_nif, 2}, Imports),
+      behaviours => lists:usort([atom_to_binary(B) || B <- Named]),
+      stripped => Attributes =:= [],
+      vsn => case lists:keyfind(vsn, 1, Attributes) of
+          {vsn, Vsn} -> Vsn;
+          false -> undefined
+      end}.
+
+attributes(File) ->
+    case beam_lib:chunks(File, [attributes]) of
+        {ok, {_, [{attributes, Attributes}]}} -> Attributes;
+        {error, beam_lib, {missing_chunk, _, _}} -> []
+    end.
 
 expected(Path) ->
     {ok, {Module, MD5}} = beam_lib:md5(unicode:characters_to_list(Path)),

@@ -1,7 +1,8 @@
 //! The decisions of bc_gitops. This crate knows nothing of Erlang; `cargo test` alone covers it.
 //!
 //! ```text
-//! git ──commit──▶ snapshot ──specs──▶ plan        beam, digest, identicon, store: on their own
+//! git ──commit──▶ snapshot ──specs──▶ plan        beam ──▶ hot: builds next to each other
+//!                                                digest, identicon, store: on their own
 //! ```
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
@@ -11,7 +12,9 @@ mod base64;
 pub mod beam;
 pub mod digest;
 pub mod git;
+mod graph;
 pub mod hex;
+pub mod hot;
 pub mod http;
 pub mod identicon;
 pub mod job;

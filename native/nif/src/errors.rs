@@ -8,6 +8,7 @@ use bc_gitops_core::beam::{BeamError, BeamErrorKind};
 use bc_gitops_core::digest::DigestError;
 use bc_gitops_core::git::error::{Fact, GitError, Kind};
 use bc_gitops_core::hex::{self, HexError};
+use bc_gitops_core::hot::HotError;
 use bc_gitops_core::http;
 use bc_gitops_core::snapshot::{SnapshotError, SnapshotErrorKind};
 use bc_gitops_core::store::StoreError;
@@ -101,7 +102,9 @@ impl From<BeamError> for Failure {
             BeamErrorKind::TooLarge => atoms::too_large(),
             BeamErrorKind::TooMany => atoms::too_many(),
             BeamErrorKind::NotBeam => atoms::not_beam(),
-            BeamErrorKind::Malformed(_) => atoms::malformed(),
+            BeamErrorKind::Malformed(_) | BeamErrorKind::MalformedChunk { .. } => {
+                atoms::malformed()
+            }
             BeamErrorKind::MissingChunk(_) => atoms::missing_chunk(),
         };
         Failure::new(kind, &error).with_path(&error.path)
@@ -131,6 +134,20 @@ impl From<StoreError> for Failure {
             StoreError::Damaged { path, .. } => (atoms::build_damaged(), path),
         };
         Failure::new(kind, &error).with_path(path)
+    }
+}
+
+impl From<HotError> for Failure {
+    fn from(error: HotError) -> Self {
+        let message = error.to_string();
+        let (kind, path) = match error {
+            HotError::Beam(error) => return error.into(),
+            HotError::Files(error) => return error.into(),
+            HotError::Io { path, error } => (io_kind(&error), path),
+            HotError::TooLarge(path) => (atoms::too_large(), path),
+            HotError::Term { path, .. } => (atoms::invalid_terms(), path),
+        };
+        Failure::new(kind, message).with_path(&path)
     }
 }
 

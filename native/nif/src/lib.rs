@@ -9,6 +9,7 @@ mod external;
 mod files;
 mod git;
 mod hex;
+mod hot;
 mod http;
 mod job;
 mod mesh;

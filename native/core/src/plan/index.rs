@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::order::Graph;
 use super::{Current, Desired, Name, Visited};
+use crate::graph::Graph;
 
 /// Number of a dependency that neither state names.
 pub(super) const UNKNOWN: u32 = u32::MAX;

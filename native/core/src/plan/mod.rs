@@ -1,14 +1,12 @@
 //! What is to be done, and why: desired state against current state.
 //!
 //! [`plan`] names the differences of each application (`difference`), orders what follows from them
-//! (`order`) and confines what cannot be done to the applications it touches. It keeps nothing and
-//! knows nothing of git, processes or Erlang; names are whatever the caller uses for them. Its work
-//! grows with the number of applications plus the number of their dependencies, which [`Visited`]
-//! counts.
+//! and confines what cannot be done to the applications it touches. It keeps nothing and knows
+//! nothing of git, processes or Erlang; names are whatever the caller uses for them. Its work grows
+//! with the number of applications plus the number of their dependencies, which [`Visited`] counts.
 
 mod difference;
 mod index;
-mod order;
 mod removal;
 #[cfg(test)]
 mod tests;

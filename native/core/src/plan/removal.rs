@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::index::Index;
-use super::order::{Graph, components};
 use super::{Action, ActionKind, Broken, Current, Name, Options, Plan, Reason, RefusalReason};
+use crate::graph::{Graph, components};
 
 /// The managed applications that are not desired.
 pub(super) struct Orphans {

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use super::index::{Index, UNKNOWN};
-use super::order::{components, cycle};
 use super::removal::Orphans;
 use super::{Action, BlockReason, Desired, MAX_CYCLE_NAMES, Name, Options, Plan, difference};
+use crate::graph::{components, cycle};
 
 /// Decides on all desired applications and adds what follows to `plan`. Returns the wave of each
 /// name's action, 0 where it has none.

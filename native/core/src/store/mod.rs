@@ -22,6 +22,7 @@ pub use check::{Damage, check, stamp};
 pub use list::fuzz;
 pub use seal::{Sealed, seal};
 pub use space::{Space, space};
+pub(crate) use walk::{Found, walk};
 
 /// Most files and directories that one build may have.
 pub const MAX_FILES: usize = 200_000;

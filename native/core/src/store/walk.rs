@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{MAX_DEPTH, MAX_FILES, Result, StoreError};
 
 /// A file or a directory.
-pub(super) struct Found {
+pub(crate) struct Found {
     /// From the root on.
     pub path: PathBuf,
     pub metadata: Metadata,
@@ -21,7 +21,7 @@ impl Found {
 
 /// What a walk found; links and devices are not followed and not opened.
 #[derive(Default)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     pub files: Vec<Found>,
     /// Parents before what is in them.
     pub dirs: Vec<Found>,
@@ -30,7 +30,7 @@ pub(super) struct Tree {
 }
 
 /// Everything below `root/start`, that directory included.
-pub(super) fn walk(root: &Path, start: &Path) -> Result<Tree> {
+pub(crate) fn walk(root: &Path, start: &Path) -> Result<Tree> {
     let mut tree = Tree::default();
     let mut open = vec![(start.to_path_buf(), 0)];
     let metadata = std::fs::symlink_metadata(root.join(start));

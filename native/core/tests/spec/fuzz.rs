@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bc_gitops_core::{archive, beam, git, hex, http, mesh, spec, store};
+use bc_gitops_core::{archive, beam, git, hex, hot, http, mesh, spec, store};
 
 /// Mutations per entry; `BCT_FUZZ` asks for more.
 const MUTATIONS: usize = 6_000;
@@ -71,6 +71,11 @@ fn lists_of_files_never_panic() {
 #[test]
 fn hex_never_panics() {
     run("hex", hex::fuzz);
+}
+
+#[test]
+fn hot_never_panics() {
+    run("hot", hot::fuzz);
 }
 
 fn run(entry: &str, fuzz: fn(&[u8])) {

@@ -1,14 +1,14 @@
 //! Graphs of numbered nodes and their strongly connected components.
 
 /// Directed edges between the nodes `0..len`, all in one vector.
-pub(super) struct Graph {
+pub(crate) struct Graph {
     starts: Vec<usize>,
     targets: Vec<u32>,
 }
 
 impl Graph {
     /// The graph with the given edges of each node, in order.
-    pub(super) fn new<I: IntoIterator<Item = u32>>(edges: impl Iterator<Item = I>) -> Self {
+    pub(crate) fn new<I: IntoIterator<Item = u32>>(edges: impl Iterator<Item = I>) -> Self {
         let mut graph = Self {
             starts: vec![0],
             targets: Vec::new(),
@@ -20,28 +20,28 @@ impl Graph {
         graph
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.starts.len() - 1
     }
 
-    pub(super) fn edges(&self) -> usize {
+    pub(crate) fn edges(&self) -> usize {
         self.targets.len()
     }
 
-    pub(super) fn targets(&self, node: u32) -> &[u32] {
+    pub(crate) fn targets(&self, node: u32) -> &[u32] {
         let node = node as usize;
         &self.targets[self.starts[node]..self.starts[node + 1]]
     }
 }
 
 /// The strongly connected components, each after all those that its edges lead to.
-pub(super) struct Components {
+pub(crate) struct Components {
     nodes: Vec<u32>,
     ends: Vec<usize>,
 }
 
 impl Components {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u32]> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u32]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts
             .zip(&self.ends)
@@ -49,7 +49,7 @@ impl Components {
     }
 
     /// The number of each node's component.
-    pub(super) fn by_node(&self, len: usize) -> Vec<u32> {
+    pub(crate) fn by_node(&self, len: usize) -> Vec<u32> {
         let mut numbers = vec![0; len];
         for (number, component) in (0..).zip(self.iter()) {
             for &node in component {
@@ -64,7 +64,7 @@ const UNSEEN: u32 = u32::MAX;
 
 /// Tarjan's algorithm with a stack of its own, so that a long chain needs no deep recursion
 /// (R. Tarjan, "Depth-first search and linear graph algorithms", 1972).
-pub(super) fn components(graph: &Graph) -> Components {
+pub(crate) fn components(graph: &Graph) -> Components {
     let mut search = Search {
         graph,
         seen: vec![UNSEEN; graph.len()],
@@ -149,7 +149,7 @@ impl Search<'_> {
 }
 
 /// One cycle within a component of more than one node, in the direction of the edges.
-pub(super) fn cycle(graph: &Graph, component: &[u32], most: usize) -> Vec<u32> {
+pub(crate) fn cycle(graph: &Graph, component: &[u32], most: usize) -> Vec<u32> {
     let members: std::collections::HashSet<u32> = component.iter().copied().collect();
     let inside = |node: u32| {
         graph

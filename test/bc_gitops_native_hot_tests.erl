@@ -1,0 +1,243 @@
+%%% What differs between two builds, and whether code can change while it runs.
+-module(bc_gitops_native_hot_tests).
+-include_lib("eunit/include/eunit.hrl").
+
+-define(SERVER, "-behaviour(gen_server).\ninit(A) -> {ok, A}.\nhandle_call(_, _, S) -> {reply, ~s, S}.\n"
+                "handle_cast(_, S) -> {noreply, S}.\ncode_change(_, S, _) -> {ok, S}.\n").
+
+%%% What differs
+
+nothing_changed_test() ->
+    with([#{modules => plain("1")}, #{modules => plain("1")}], fun(Old, New) ->
+        Same = compare(Old, New),
+        ?assertMatch(#{added := [], removed := [], changed := [], attributes_only := [], nif := [],
+                       consolidated := same, appup := none}, Same),
+        ?assertEqual(#{added => [], removed => [], changed => []}, maps:get(priv, Same)),
+        ?assertMatch(#{name := <<"hot_app">>, changed := [], old_version := <<"1.0.0">>}, maps:get(app, Same)),
+        ?assertEqual(#{}, maps:get(modules, Same)),
+        ?assertMatch({hot, [], #{from := computed, builds := [Same]}}, plan(Old, New, auto))
+    end).
+
+code_is_told_from_all_else_in_a_file_test() ->
+    Old = [{hot_a, "f() -> 1."}, {hot_b, "f() -> 1."}, {hot_c, "f() -> 1."}, {hot_e, "f() -> 1."}],
+    New = [{hot_a, "f() -> 2."}, {hot_b, "-author(me).\nf() -> 1."}, {hot_d, "f() -> 1."}, {hot_e, "\n\nf() -> 1."}],
+    with([#{modules => Old}, #{modules => New}], fun(OldDir, NewDir) ->
+        Found = compare(OldDir, NewDir),
+        ?assertMatch(#{added := [<<"hot_d">>], removed := [<<"hot_c">>], changed := [<<"hot_a">>],
+                       attributes_only := [<<"hot_b">>, <<"hot_e">>]}, Found),
+        ?assertEqual([<<"modules">>], maps:get(changed, maps:get(app, Found))),
+        #{modules := #{<<"hot_a">> := A, <<"hot_c">> := C, <<"hot_d">> := D}} = Found,
+        ?assertEqual(#{old => info(OldDir, hot_a), new => info(NewDir, hot_a)}, A),
+        ?assertEqual(#{old => info(OldDir, hot_c)}, C),
+        ?assertEqual(#{new => info(NewDir, hot_d)}, D)
+    end).
+
+%% The same code in other wrapping is no change, and without attributes no change of code.
+compressed_and_stripped_files_are_compared_test() ->
+    with([#{modules => plain("1")}, #{modules => plain("1")}], fun(Old, New) ->
+        rewrite(New, hot_a, fun zlib:gzip/1),
+        ?assertMatch(#{changed := [], attributes_only := []}, compare(Old, New)),
+        rewrite(New, hot_a, fun(Bytes) -> {ok, {_, Stripped}} = beam_lib:strip(Bytes), Stripped end),
+        ?assertMatch(#{changed := [], attributes_only := [<<"hot_a">>]}, compare(Old, New))
+    end).
+
+keys_of_the_app_file_test() ->
+    Old = #{vsn => "1.0.0", modules => [], app => [{mod, {hot_app, []}}, {env, [{a, 1}, {b, 2}]}]},
+    New = #{vsn => "1.1.0", modules => [], app => [{mod, {hot_app, [x]}}, {env, [{b, 2}, {a, 1}]}, {start_phases, [{go, []}]}]},
+    with([Old, New], fun(OldDir, NewDir) ->
+        #{app := App} = compare(OldDir, NewDir),
+        ?assertEqual(#{name => <<"hot_app">>, old_version => <<"1.0.0">>, new_version => <<"1.1.0">>,
+                       changed => [<<"mod">>, <<"start_phases">>, <<"vsn">>]}, App)
+    end).
+
+files_of_priv_test() ->
+    Old = #{modules => [], files => [{"priv/a.so", <<"1">>}, {"priv/b/c.txt", <<"1">>}, {"priv/gone", <<>>}, {"priv/same", <<"x">>}]},
+    New = #{modules => [], files => [{"priv/a.so", <<"2">>}, {"priv/b/c.txt", <<"12">>}, {"priv/new", <<>>}, {"priv/same", <<"x">>}]},
+    with([Old, New], fun(OldDir, NewDir) ->
+        ?assertMatch(#{priv := #{added := [<<"priv/new">>], removed := [<<"priv/gone">>],
+                                 changed := [<<"priv/a.so">>, <<"priv/b/c.txt">>]}}, compare(OldDir, NewDir))
+    end).
+
+%% Build tools make `priv' a link to that of the sources.
+a_linked_priv_is_followed_test() ->
+    Options = #{modules => [], files => [{"sources/a.so", <<"1">>}]},
+    with([Options, Options#{files := [{"sources/a.so", <<"2">>}]}], fun(Old, New) ->
+        [ok = file:make_symlink("sources", filename:join(Dir, "priv")) || Dir <- [Old, New]],
+        ?assertMatch(#{priv := #{changed := [<<"priv/a.so">>]}}, compare(Old, New))
+    end).
+
+%%% What is done about it
+
+modules_that_no_process_calls_are_loaded_while_it_runs_test() ->
+    with([#{modules => plain("1")}, #{modules => plain("2")}], fun(Old, New) ->
+        ?assertMatch({hot, [{load_module, <<"hot_a">>}], _}, plan(Old, New, auto))
+    end).
+
+a_callback_module_is_a_reason_to_restart_unless_the_spec_says_hot_test() ->
+    with([#{modules => server("1")}, #{modules => server("2")}], fun(Old, New) ->
+        {restart, [Reason], _} = plan(Old, New, auto),
+        ?assertEqual(#{kind => callback_module, app => <<"hot_app">>, module => <<"hot_srv">>,
+                       message => <<"the gen_server hot_srv changed">>}, Reason),
+        ?assertMatch({hot, [{update, <<"hot_srv">>, {advanced, []}}], _}, plan(Old, New, hot)),
+        ?assertMatch({restart, [#{kind := asked}], _}, plan(Old, New, restart)),
+        Toolchain = bc_gitops_native:hot_plan([{Old, New}], #{strategy => hot, toolchain_same => false}),
+        ?assertMatch({ok, {restart, [#{kind := toolchain_changed}], _}}, Toolchain)
+    end).
+
+%% Without its attributes, or without ever having named its behaviour.
+callback_modules_show_by_their_exports_test_() ->
+    Modules = [{hot_1, "init(A) -> {ok, A}.\nhandle_info(_, S) -> {noreply, S}."},
+               {hot_2, "callback_mode() -> state_functions."},
+               {hot_3, "system_code_change(M, _, _, _) -> {ok, M}."},
+               {hot_4, "-behavior(supervisor).\ninit(A) -> {ok, A}."},
+               {hot_5, "-behaviour(application).\nstart(_, _) -> ok.\nstop(_) -> ok."}],
+    [fun() -> is_callback(Module) end || Module <- Modules].
+
+is_callback({Name, Text}) ->
+    Other = [{Name, Text ++ "\nother() -> 1."}],
+    Binary = atom_to_binary(Name),
+    with([#{modules => [{Name, Text}]}, #{modules => Other}], fun(Old, New) ->
+        ?assertMatch({restart, [#{kind := callback_module, module := Binary}], _}, plan(Old, New, auto))
+    end),
+    with([#{modules => [{Name, Text}]}, #{modules => []}], fun(Old, New) ->
+        {restart, [#{message := Message}], _} = plan(Old, New, auto),
+        ?assertNotEqual(nomatch, string:find(Message, "was removed")),
+        ?assertMatch({hot, [{delete_module, Binary}], _}, plan(Old, New, hot)),
+        ?assertMatch({hot, [{add_module, Binary}], _}, plan(New, Old, auto))
+    end).
+
+another_version_restarts_unless_the_spec_says_hot_test() ->
+    with([#{modules => plain("1")}, #{modules => plain("2"), vsn => "1.1.0"}], fun(Old, New) ->
+        ?assertMatch({restart, [#{kind := version_changed,
+                                  message := <<"the version of hot_app changed from 1.0.0 to 1.1.0">>}], _},
+                     plan(Old, New, auto)),
+        ?assertMatch({hot, [{load_module, <<"hot_a">>}], _}, plan(Old, New, hot))
+    end).
+
+what_cannot_be_hot_restarts_whatever_the_spec_says_test_() ->
+    Nif = fun(N) -> #{modules => [{hot_nif, ["go() -> erlang:load_nif(\"x\", ", N, ")."]}]} end,
+    File = fun(Name, Content) -> #{modules => [], files => [{Name, Content}]} end,
+    App = fun(Keys) -> #{modules => [], app => Keys} end,
+    Cases = [
+        {nif_changed, Nif("1"), Nif("2")},
+        {priv_changed, File("priv/a.so", "1"), File("priv/a.so", "2")},
+        {priv_changed, File("priv/a.so.1", "1"), App([])},
+        {mod_changed, App([{mod, {hot_app, []}}]), App([{mod, {hot_app, [1]}}])},
+        {start_phases_changed, App([{start_phases, [{a, []}]}]), App([])},
+        {included_changed, App([]), App([{included_applications, [x]}])},
+        {applications_changed, App([{applications, [kernel]}]), App([{applications, [kernel, ranch]}])}
+    ],
+    [{atom_to_list(Kind), fun() ->
+        with([Before, After], fun(Old, New) ->
+            [?assertMatch({restart, [#{kind := Kind, app := <<"hot_app">>}], _}, plan(Old, New, Strategy))
+             || Strategy <- [auto, hot]]
+        end)
+     end} || {Kind, Before, After} <- Cases].
+
+what_is_only_new_or_no_code_is_no_reason_test_() ->
+    File = fun(Name, Content) -> #{modules => [], files => [{Name, Content}]} end,
+    Cases = [
+        {#{modules => []}, #{modules => [{hot_nif, "go() -> erlang:load_nif(\"x\", 1)."}], files => [{"priv/x.so", "1"}]}},
+        {File("priv/a.txt", "1"), File("priv/a.txt", "2")},
+        {#{modules => [], app => [{applications, [kernel, ranch]}]}, #{modules => [], app => [{applications, [kernel]}]}},
+        {#{modules => [], app => [{env, [{a, 1}]}]}, #{modules => [], app => [{env, [{a, 2}]}]}}
+    ],
+    [fun() -> with([B, A], fun(Old, New) -> ?assertMatch({hot, _, _}, plan(Old, New, auto)) end) end || {B, A} <- Cases].
+
+consolidated_protocols_test() ->
+    with([#{modules => plain("1")}, #{modules => plain("1")}], fun(Old, New) ->
+        [ok = copy_code(Dir, hot_a, "consolidated/Elixir.P.beam") || Dir <- [Old, New]],
+        ?assertMatch(#{consolidated := same}, compare(Old, New)),
+        ok = file:delete(filename:join(New, "consolidated/Elixir.P.beam")),
+        ?assertMatch(#{consolidated := changed}, compare(Old, New)),
+        ?assertMatch({restart, [#{kind := consolidated_changed}], _}, plan(Old, New, hot))
+    end).
+
+%% What is imported comes first, over cycles and several applications.
+the_order_of_steps_test() ->
+    Text = fun(N, Calls) -> ["v() -> ", N, ".\nf() -> [", lists:join(", ", [[C, ":v()"] || C <- Calls]), "]."] end,
+    Modules = fun(N) ->
+        [{hot_a, Text(N, ["hot_d", "lists"])}, {hot_b, Text(N, ["hot_c"])}, {hot_c, Text(N, ["hot_b", "hot_z"])},
+         {hot_d, Text(N, ["hot_b"])}]
+    end,
+    with([#{modules => Modules("1") ++ [{hot_x, "f() -> 1."}]}, #{modules => Modules("2") ++ [{hot_y, Text("1", ["hot_a"])}]}], fun(Old, New) ->
+        Dependency = #{name => hot_dep, modules => [{hot_z, "v() -> 1."}]},
+        with([Dependency, Dependency#{modules := [{hot_z, "v() -> 2."}]}], fun(OldDep, NewDep) ->
+            {ok, {hot, Steps, #{builds := Builds}}} =
+                bc_gitops_native:hot_plan([{Old, New}, {OldDep, NewDep}], #{strategy => auto, toolchain_same => true}),
+            ?assertEqual([{load_module, <<"hot_z">>}, {load_module, <<"hot_b">>}, {load_module, <<"hot_c">>},
+                          {load_module, <<"hot_d">>}, {load_module, <<"hot_a">>}, {add_module, <<"hot_y">>},
+                          {delete_module, <<"hot_x">>}], Steps),
+            ?assertEqual([<<"hot_app">>, <<"hot_dep">>], [Name || #{app := #{name := Name}} <- Builds])
+        end)
+    end).
+
+a_supervisor_is_updated_as_one_test() ->
+    Text = fun(N) -> [{hot_sup, ["-behaviour(supervisor).\ninit(_) -> ", N, "."]}] end,
+    with([#{modules => Text("1")}, #{modules => Text("2")}], fun(Old, New) ->
+        ?assertMatch({hot, [{update, <<"hot_sup">>, supervisor}], _}, plan(Old, New, hot))
+    end).
+
+%%% What is broken
+
+broken_files_are_named_test() ->
+    with([#{modules => plain("1")}, #{modules => plain("1")}], fun(Old, New) ->
+        Beam = filename:join(New, "ebin/hot_a.beam"),
+        rewrite(New, hot_a, fun(Bytes) -> binary:part(Bytes, 0, byte_size(Bytes) - 30) end),
+        is_error(malformed, Beam, bc_gitops_native:build_compare(Old, New)),
+        is_error(malformed, Beam, bc_gitops_native:beam_info(Beam)),
+        rewrite(New, hot_a, fun(_) -> <<"text">> end),
+        is_error(not_beam, Beam, bc_gitops_native:hot_plan([{Old, New}], #{strategy => hot, toolchain_same => true})),
+        App = filename:join(New, "ebin/hot_app.app"),
+        rewrite(New, hot_a, fun(_) -> element(2, file:read_file(filename:join(Old, "ebin/hot_a.beam"))) end),
+        ok = file:write_file(App, "{application, hot_app,\n  [{vsn}]}."),
+        {invalid_terms, Message} = is_error(invalid_terms, App, bc_gitops_native:build_compare(Old, New)),
+        ?assertEqual(<<App/binary, ":2:4: found tuple, expected {application, Name, [{Key, Value}]}">>, Message),
+        ok = file:write_file(App, binary:copy(<<"%">>, 1024 * 1024 + 1)),
+        is_error(too_large, App, bc_gitops_native:build_compare(Old, New)),
+        is_error(not_found, <<"/no/such/ebin">>, bc_gitops_native:build_compare(Old, <<"/no/such">>))
+    end).
+
+is_error(Kind, Path, Result) ->
+    ?assertMatch({error, {Kind, #{path := Path, message := _}}}, Result),
+    {error, {_, #{message := Message}}} = Result,
+    ?assertNotEqual(nomatch, string:find(Message, Path)),
+    {Kind, Message}.
+
+%%% Builds
+
+with([Old, New], Fun) ->
+    bct_dir:with("hot", fun(Dir) -> Fun(build(Dir, <<"old">>, Old), build(Dir, <<"new">>, New)) end).
+
+build(Dir, Key, Options) ->
+    Lib = bct_build:lib(Dir, Key, maps:merge(#{name => hot_app}, Options)),
+    unicode:characters_to_binary(maps:get(path, Lib)).
+
+plain(N) -> [{hot_a, ["f() -> ", N, "."]}, {hot_b, "f() -> 1."}].
+
+server(N) -> [{hot_srv, io_lib:format(?SERVER, [N])}].
+
+compare(Old, New) ->
+    {ok, Comparison} = bc_gitops_native:build_compare(Old, New),
+    Comparison.
+
+plan(Old, New, Strategy) ->
+    Options = #{strategy => Strategy, toolchain_same => true},
+    {ok, Plan} = bc_gitops_native:hot_plan([{Old, New}], Options),
+    Plan.
+
+info(Dir, Module) ->
+    {ok, Info} = bc_gitops_native:beam_info(beam(Dir, Module)),
+    Info.
+
+beam(Dir, Module) -> filename:join([Dir, <<"ebin">>, <<(atom_to_binary(Module))/binary, ".beam">>]).
+
+rewrite(Dir, Module, Fun) ->
+    {ok, Bytes} = file:read_file(beam(Dir, Module)),
+    ok = file:write_file(beam(Dir, Module), Fun(Bytes)).
+
+copy_code(Dir, Module, To) ->
+    Target = filename:join(Dir, To),
+    ok = filelib:ensure_dir(Target),
+    {ok, _} = file:copy(beam(Dir, Module), Target),
+    ok.
