@@ -25,7 +25,7 @@
 %% BEAM files, digests, identicons
 -export([beam_md5/1, beam_scan/1, digest_file/2, digest_bytes/2, identicon/2, identicon_uri/2]).
 %% code that changes while it runs
--export([beam_info/1, build_compare/2, hot_plan/2]).
+-export([beam_info/1, build_compare/2, hot_plan/2, appup_read/2]).
 %% the files of builds
 -export([store_seal/1, store_check/2, store_stamp/1, disk_space/1]).
 
@@ -64,7 +64,7 @@
     {add_module | load_module | delete_module, binary()}
     | {update, binary(), supervisor | {advanced, []}}.
 -type hot_reason() :: #{kind := atom(), app := binary(), message := binary(), module => binary(), path => binary()}.
--type hot_notes() :: #{from := computed, builds := [comparison()]}.
+-type hot_notes() :: #{from := computed | appup, builds := [comparison()]}.
 
 load() ->
     erlang:load_nif(filename:join(priv_dir(), "bc_gitops_nif"), 0).
@@ -194,11 +194,21 @@ beam_info(_Path) -> stub().
 -spec build_compare(OldDir :: binary(), NewDir :: binary()) -> {ok, comparison()} | {error, term()}.
 build_compare(_OldDir, _NewDir) -> stub().
 
-%% How to get from old to new builds: of the application, then of what changes along with it.
+%% How to get from old to new builds: of the application, then of what changes along with it. The
+%% instructions are those of an appup for exactly these versions of the application; the steps are
+%% computed all the same.
 -spec hot_plan([{OldDir :: binary(), NewDir :: binary()}],
-               Options :: #{strategy := auto | hot | restart, toolchain_same := boolean()}) ->
+               Options :: #{strategy := auto | hot | restart, toolchain_same := boolean(),
+                           appup := none | [Instruction :: tuple() | atom()]}) ->
     {ok, {hot, [hot_step()], hot_notes()} | {restart, [hot_reason()], hot_notes()}} | {error, term()}.
 hot_plan(_Builds, _Options) -> stub().
+
+%% An appup, each instruction of it checked. Which entry fits a version is told by its caller: by
+%% equal strings, and by expressions that match the whole.
+-spec appup_read(Path :: binary(), AtomRoom :: non_neg_integer()) ->
+    {ok, #{version := binary(), up := [Entry], down := [Entry]}} | {error, term()}
+    when Entry :: {binary() | {regex, binary()}, [Instruction :: tuple() | atom()]}.
+appup_read(_Path, _AtomRoom) -> stub().
 
 -spec digest_file(sha256 | blake3, Path :: binary()) -> {ok, binary()} | {error, term()}.
 digest_file(_Algorithm, _Path) -> stub().

@@ -80,7 +80,7 @@ a_callback_module_is_a_reason_to_restart_unless_the_spec_says_hot_test() ->
                        message => <<"the gen_server hot_srv changed">>}, Reason),
         ?assertMatch({hot, [{update, <<"hot_srv">>, {advanced, []}}], _}, plan(Old, New, hot)),
         ?assertMatch({restart, [#{kind := asked}], _}, plan(Old, New, restart)),
-        Toolchain = bc_gitops_native:hot_plan([{Old, New}], #{strategy => hot, toolchain_same => false}),
+        Toolchain = bc_gitops_native:hot_plan([{Old, New}], (options(hot))#{toolchain_same := false}),
         ?assertMatch({ok, {restart, [#{kind := toolchain_changed}], _}}, Toolchain)
     end).
 
@@ -164,7 +164,7 @@ the_order_of_steps_test() ->
         Dependency = #{name => hot_dep, modules => [{hot_z, "v() -> 1."}]},
         with([Dependency, Dependency#{modules := [{hot_z, "v() -> 2."}]}], fun(OldDep, NewDep) ->
             {ok, {hot, Steps, #{builds := Builds}}} =
-                bc_gitops_native:hot_plan([{Old, New}, {OldDep, NewDep}], #{strategy => auto, toolchain_same => true}),
+                bc_gitops_native:hot_plan([{Old, New}, {OldDep, NewDep}], options(auto)),
             ?assertEqual([{load_module, <<"hot_z">>}, {load_module, <<"hot_b">>}, {load_module, <<"hot_c">>},
                           {load_module, <<"hot_d">>}, {load_module, <<"hot_a">>}, {add_module, <<"hot_y">>},
                           {delete_module, <<"hot_x">>}], Steps),
@@ -178,6 +178,76 @@ a_supervisor_is_updated_as_one_test() ->
         ?assertMatch({hot, [{update, <<"hot_sup">>, supervisor}], _}, plan(Old, New, hot))
     end).
 
+%%% Appups
+
+an_appup_for_these_versions_wins_test() ->
+    Old = #{modules => server("1") ++ [{hot_c, "f() -> 1."}]},
+    New = #{modules => server("2") ++ plain("1"), vsn => "1.1.0", app => [{mod, {hot_app, []}}],
+            files => [{"ebin/hot_app.appup", "{\"1.1.0\", [], []}."}]},
+    Appup = [{add_module, hot_a}, {add_module, hot_b}, {delete_module, hot_c}, {update, hot_srv, {advanced, []}}],
+    with([Old, New], fun(OldDir, NewDir) ->
+        ?assertMatch(#{appup := found}, compare(OldDir, NewDir)),
+        ?assertMatch({restart, [_ | _], #{from := computed}}, plan(OldDir, NewDir, auto)),
+        ?assertMatch({hot, [_, _, _, _], #{from := appup}}, plan(OldDir, NewDir, auto, Appup)),
+        Low = [{load_object_code, {hot_app, "1.1.0", [hot_a]}}, point_of_no_return, {load, {hot_a, soft_purge, soft_purge}},
+               {load, {hot_b, soft_purge, soft_purge}}, {load, {hot_srv, soft_purge, soft_purge}}, {remove, {hot_c, soft_purge, soft_purge}}],
+        ?assertMatch({hot, _, _}, plan(OldDir, NewDir, auto, Low)),
+        ?assertMatch({hot, _, _}, plan(OldDir, NewDir, auto, [{restart_application, hot_app}])),
+        ?assertMatch({restart, [#{kind := asked}], _}, plan(OldDir, NewDir, restart, Appup)),
+        ?assertMatch({restart, [#{kind := appup_restart}], _}, plan(OldDir, NewDir, hot, [restart_new_emulator | Appup])),
+        {restart, Left, _} = plan(OldDir, NewDir, auto, tl(Appup) -- [{delete_module, hot_c}]),
+        ?assertEqual([{appup_incomplete, <<"hot_app.appup leaves out hot_a, which is new">>},
+                      {appup_incomplete, <<"hot_app.appup leaves out hot_c, which was removed">>}],
+                     [{Kind, Message} || #{kind := Kind, message := Message} <- Left]),
+        ?assertError(badarg, plan(OldDir, NewDir, auto, [{no_instruction, x}]))
+    end).
+
+an_appup_cannot_do_what_nothing_can_test() ->
+    File = fun(Content) -> #{modules => plain(Content), files => [{"priv/a.so", Content}]} end,
+    with([File("1"), File("2")], fun(Old, New) ->
+        ?assertMatch({restart, [#{kind := priv_changed}], _}, plan(Old, New, hot, [{load_module, hot_a}]))
+    end).
+
+%% What `file:consult/1' reads, with strings as binaries and expressions named.
+appups_are_read_test() ->
+    Instructions = [{update, m, {advanced, [{'hot atom', "x"}]}}, {update, m, [n]}, {update, m, soft, soft_purge, brutal_purge, []},
+                    {update, m, dynamic, 5000, soft, soft_purge, soft_purge, [n]}, {load_module, n, [m]},
+                    {add_application, a, load}, {remove_application, a}, point_of_no_return, {suspend, [m, {n, infinity}]},
+                    {code_change, up, [{m, []}]}, {sync_nodes, id, [n@h]}, {apply, {m, f, []}}, restart_emulator],
+    bct_dir:with("appup", fun(Dir) ->
+        File = filename:join(Dir, <<"a.appup">>),
+        Appup = {"2.0", [{"1.0", Instructions}, {<<"1\\.[0-9]">>, []}], [{"", [restart_new_emulator]}]},
+        ok = file:write_file(File, io_lib:format("~tp.~n", [Appup])),
+        ?assertEqual({ok, #{version => <<"2.0">>, up => [{<<"1.0">>, Instructions}, {{regex, <<"1\\.[0-9]">>}, []}],
+                            down => [{<<>>, [restart_new_emulator]}]}}, bc_gitops_native:appup_read(File, 10)),
+        ok = file:write_file(File, "{\"1\", [{\"0\", [{load_module, never_an_atom_" ++ os:getpid() ++ "}]}], []}."),
+        is_error(atom_quota, File, bc_gitops_native:appup_read(File, 0)),
+        ?assertMatch({ok, _}, bc_gitops_native:appup_read(File, 1))
+    end).
+
+broken_appups_are_named_with_their_places_test_() ->
+    Cases = [
+        {"{\"1\",\n [{\"0\", [{load_modul, m}]}], []}.",
+         ":2:10: found load_modul, expected an instruction of an appup; did you mean load_module?"},
+        {"{\"1\", [{\"0\", [{load_module, \"m\"}]}], []}.",
+         ":1:15: found load_module, expected {load_module, Name} or {load_module, Name, [Name]} or "
+         "{load_module, Name, soft_purge | brutal_purge, soft_purge | brutal_purge, [Name]}"},
+        {"{\"1\", [{\"0\", [7]}], []}.", ":1:15: found integer, expected an instruction of an appup"},
+        {"{\"1\", [{0, []}], []}.", ":1:9: found integer, expected a version in a string"},
+        {"{\"1\", []}.", ":1:1: found another tuple, expected {Version, [{UpFrom, [Instruction]}], [{DownTo, [Instruction]}]}"},
+        {"{\"1\", [], []}.\n{}.", ":2:1: found a second term, expected one term in the file"},
+        {"{\"1\", [", ":1:8: found the end of the file, expected a term"},
+        {"", ":1:1: found no term, expected one term in the file"}
+    ],
+    [{Text, fun() ->
+        bct_dir:with("appup", fun(Dir) ->
+            File = filename:join(Dir, <<"a.appup">>),
+            ok = file:write_file(File, Text),
+            {invalid_terms, Message} = is_error(invalid_terms, File, bc_gitops_native:appup_read(File, 10)),
+            ?assertEqual(<<File/binary, (list_to_binary(Expected))/binary>>, Message)
+        end)
+     end} || {Text, Expected} <- Cases].
+
 %%% What is broken
 
 broken_files_are_named_test() ->
@@ -187,7 +257,7 @@ broken_files_are_named_test() ->
         is_error(malformed, Beam, bc_gitops_native:build_compare(Old, New)),
         is_error(malformed, Beam, bc_gitops_native:beam_info(Beam)),
         rewrite(New, hot_a, fun(_) -> <<"text">> end),
-        is_error(not_beam, Beam, bc_gitops_native:hot_plan([{Old, New}], #{strategy => hot, toolchain_same => true})),
+        is_error(not_beam, Beam, bc_gitops_native:hot_plan([{Old, New}], options(hot))),
         App = filename:join(New, "ebin/hot_app.app"),
         rewrite(New, hot_a, fun(_) -> element(2, file:read_file(filename:join(Old, "ebin/hot_a.beam"))) end),
         ok = file:write_file(App, "{application, hot_app,\n  [{vsn}]}."),
@@ -222,9 +292,13 @@ compare(Old, New) ->
     Comparison.
 
 plan(Old, New, Strategy) ->
-    Options = #{strategy => Strategy, toolchain_same => true},
-    {ok, Plan} = bc_gitops_native:hot_plan([{Old, New}], Options),
+    plan(Old, New, Strategy, none).
+
+plan(Old, New, Strategy, Appup) ->
+    {ok, Plan} = bc_gitops_native:hot_plan([{Old, New}], (options(Strategy))#{appup := Appup}),
     Plan.
+
+options(Strategy) -> #{strategy => Strategy, toolchain_same => true, appup => none}.
 
 info(Dir, Module) ->
     {ok, Info} = bc_gitops_native:beam_info(beam(Dir, Module)),

@@ -267,6 +267,8 @@ rustler::atoms! {
     included_changed,
     applications_changed,
     consolidated_changed,
+    appup_incomplete,
+    appup_restart,
     invalid_terms,
 
     // the files of builds

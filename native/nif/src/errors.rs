@@ -145,6 +145,7 @@ impl From<HotError> for Failure {
             HotError::Files(error) => return error.into(),
             HotError::Io { path, error } => (io_kind(&error), path),
             HotError::TooLarge(path) => (atoms::too_large(), path),
+            HotError::TooManyAtoms(path) => (atoms::atom_quota(), path),
             HotError::Term { path, .. } => (atoms::invalid_terms(), path),
         };
         Failure::new(kind, message).with_path(&path)

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 
 use bc_gitops_core::beam::{self, Info};
 use bc_gitops_core::hot::{
-    self, Comparison, ModuleChange, Options, Plan, PrivateChanges, Reason, ReasonKind, Step,
-    Strategy, Verdict,
+    self, Comparison, ModuleChange, Options, Plan, PrivateChanges, Reason, ReasonKind, Script,
+    Step, Strategy, Verdict,
 };
 use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, Term};
 
 use crate::atoms;
 use crate::errors::{Failure, binary};
 use crate::files::as_path;
-use crate::records::{optional, text};
+use crate::records::{optional, term, text};
+use crate::spec::{VmAtoms, capped, make_atoms};
 use crate::terms::{map, need};
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -38,6 +39,7 @@ fn hot_plan<'a>(
     let options = Options {
         strategy: strategy(need(options, atoms::strategy())?)?,
         toolchain_same: need(options, atoms::toolchain_same())?,
+        script: script(options)?,
     };
     let path = |dir: &Binary<'_>| as_path(dir).to_path_buf();
     let pairs: Vec<(PathBuf, PathBuf)> = builds
@@ -45,8 +47,12 @@ fn hot_plan<'a>(
         .map(|(old, new)| (path(old), path(new)))
         .collect();
     let plan = hot::plan(&pairs, &options);
+    let from = match options.script {
+        Some(_) => atoms::appup(),
+        None => atoms::computed(),
+    };
     Ok(plan
-        .map(|plan| encode_plan(env, &plan))
+        .map(|plan| encode_plan(env, &plan, from))
         .map_err(Failure::from))
 }
 
@@ -62,7 +68,24 @@ fn strategy(name: Atom) -> NifResult<Strategy> {
     }
 }
 
-fn encode_plan<'a>(env: Env<'a>, plan: &Plan) -> Term<'a> {
+/// The instructions of an appup; a list of something else is the caller's mistake.
+fn script(options: Term<'_>) -> NifResult<Option<Script>> {
+    let given: Term<'_> = need(options, atoms::appup())?;
+    if atoms::none() == given {
+        return Ok(None);
+    }
+    let script = Script::of_external(&given.to_binary());
+    script.map(Some).ok_or(Error::BadArg)
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn appup_read<'a>(env: Env<'a>, path: Binary<'a>, room: usize) -> Result<Term<'a>, Failure> {
+    let appup = hot::appup(as_path(&path), capped(room), &VmAtoms)?;
+    make_atoms(env, &appup.new_atoms);
+    Ok(term(env, &appup.external))
+}
+
+fn encode_plan<'a>(env: Env<'a>, plan: &Plan, from: Atom) -> Term<'a> {
     let builds: Vec<Term<'a>> = plan
         .builds
         .iter()
@@ -71,7 +94,7 @@ fn encode_plan<'a>(env: Env<'a>, plan: &Plan) -> Term<'a> {
     let notes = map(
         env,
         &[
-            (atoms::from(), atoms::computed().to_term(env)),
+            (atoms::from(), from.to_term(env)),
             (atoms::builds(), builds.encode(env)),
         ],
     );
@@ -232,5 +255,7 @@ fn kind(kind: ReasonKind) -> Atom {
         ReasonKind::IncludedChanged => atoms::included_changed(),
         ReasonKind::ApplicationsChanged => atoms::applications_changed(),
         ReasonKind::ConsolidatedChanged => atoms::consolidated_changed(),
+        ReasonKind::AppupIncomplete => atoms::appup_incomplete(),
+        ReasonKind::AppupRestart => atoms::appup_restart(),
     }
 }

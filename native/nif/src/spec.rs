@@ -44,7 +44,7 @@ impl Drop for SnapshotResource {
 
 /// The atoms of this VM. Its table of them is locked at each look, and an atom never goes: each
 /// thread remembers some that it saw.
-struct VmAtoms;
+pub struct VmAtoms;
 
 impl Atoms for VmAtoms {
     fn known(&self, name: &str) -> bool {
@@ -261,7 +261,7 @@ fn as_path<'a>(path: &'a Binary<'_>) -> &'a Path {
     Path::new(OsStr::from_bytes(path))
 }
 
-fn capped(room: usize) -> usize {
+pub fn capped(room: usize) -> usize {
     room.min(ATOMS_PER_VM.saturating_sub(ATOMS_MADE.load(Ordering::Relaxed)))
 }
 
@@ -273,7 +273,7 @@ fn remember(spec: &AppSpec) {
 }
 
 /// Makes atoms that passed the quotas.
-fn make_atoms(env: Env<'_>, names: &[String]) {
+pub fn make_atoms(env: Env<'_>, names: &[String]) {
     for name in names {
         term(env, &etf::to_bytes(&Value::atom(name)));
     }

@@ -29,6 +29,9 @@ pub enum HotError {
     /// Larger than such a file ever is.
     #[error("{}: larger than {MAX_TERM_FILE} bytes", .0.display())]
     TooLarge(PathBuf),
+    /// More new atoms than a file or the VM may make.
+    #[error("{}: more new atoms than there is room for", .0.display())]
+    TooManyAtoms(PathBuf),
     /// A file of terms that holds something else.
     #[error("{}:{line}:{column}: found {found}, expected {expected}", path.display())]
     Term {

@@ -9,8 +9,10 @@
 //! Which processes run what, and what a supervisor asks for, is known at run time only and not here.
 
 mod app_file;
+mod appup;
 mod compare;
 mod error;
+mod instruction;
 mod order;
 mod private;
 mod reasons;
@@ -19,8 +21,10 @@ mod steps;
 
 use std::path::PathBuf;
 
+pub use appup::{Appup, appup};
 pub use compare::{AppChanges, Comparison, ModuleChange, compare};
 pub use error::HotError;
+pub use instruction::Script;
 pub use private::PrivateChanges;
 pub use reasons::{Reason, ReasonKind};
 pub use steps::Step;
@@ -37,12 +41,14 @@ pub enum Strategy {
 }
 
 /// What the comparison cannot know.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// As its spec says.
     pub strategy: Strategy,
     /// Whether both builds are of one OTP and one Elixir.
     pub toolchain_same: bool,
+    /// What a handwritten appup for exactly these versions of the first build does.
+    pub script: Option<Script>,
 }
 
 /// What is to be done with the code that changed.
@@ -77,7 +83,11 @@ pub fn plan(pairs: &[(PathBuf, PathBuf)], options: &Options) -> Result<Plan, Hot
     Ok(Plan { verdict, builds })
 }
 
-/// Fuzz entry: any bytes are a resource file or not.
+/// Fuzz entry: any bytes are a resource file or not, an appup or not.
 pub fn fuzz(bytes: &[u8]) {
     app_file::fuzz(bytes);
+    let path = std::path::Path::new("a.appup");
+    if let Ok(appup) = appup::parse(path, bytes, usize::MAX, &crate::spec::NoAtoms) {
+        assert!(crate::spec::etf::from_bytes(&appup.external).is_some());
+    }
 }

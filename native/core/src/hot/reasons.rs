@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::compare::{Comparison, ModuleChange};
 use super::private::is_native;
-use super::{Options, Strategy, roles};
+use super::{Options, Script, Strategy, roles};
 
 /// Why an application is restarted; the border turns each into the atom of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,10 @@ pub enum ReasonKind {
     ApplicationsChanged,
     /// Elixir's consolidated protocols.
     ConsolidatedChanged,
+    /// The appup says nothing of a module that changed: its old code would stay.
+    AppupIncomplete,
+    /// The appup restarts the VM.
+    AppupRestart,
 }
 
 /// A reason as people read it behind "restart: ".
@@ -64,19 +68,58 @@ pub(super) fn against(builds: &[Comparison], options: &Options) -> Vec<Reason> {
             reasons.push(reason(first, ReasonKind::ToolchainChanged, message.into()));
         }
     }
-    for build in builds {
-        if options.strategy == Strategy::Auto {
-            reasons.extend(version(build));
-        }
-        reasons.extend(start(build));
-        reasons.extend(native(build));
-        if build.consolidated {
-            let message = format!("Elixir's protocols changed in {}", build.app.name);
-            reasons.push(reason(build, ReasonKind::ConsolidatedChanged, message));
-        }
-        if options.strategy == Strategy::Auto {
-            reasons.extend(callbacks(build));
-        }
+    for (number, build) in builds.iter().enumerate() {
+        let script = options.script.as_ref().filter(|_| number == 0);
+        reasons.extend(of_one(build, options.strategy, script));
+    }
+    reasons
+}
+
+/// Whoever wrote an appup has thought of versions, processes and how the application starts.
+fn of_one(build: &Comparison, strategy: Strategy, script: Option<&Script>) -> Vec<Reason> {
+    let auto = strategy == Strategy::Auto && script.is_none();
+    let mut reasons = Vec::new();
+    if auto {
+        reasons.extend(version(build));
+    }
+    match script {
+        Some(script) => reasons.extend(left_out(build, script)),
+        None => reasons.extend(start(build)),
+    }
+    reasons.extend(native(build));
+    if build.consolidated {
+        let message = format!("Elixir's protocols changed in {}", build.app.name);
+        reasons.push(reason(build, ReasonKind::ConsolidatedChanged, message));
+    }
+    if auto {
+        reasons.extend(callbacks(build));
+    }
+    reasons
+}
+
+fn left_out(build: &Comparison, script: &Script) -> Vec<Reason> {
+    let app = &build.app.name;
+    let left = build
+        .modules
+        .iter()
+        .filter(|(name, _)| !script.covers(app, name));
+    let mut reasons: Vec<Reason> = left
+        .map(|(name, change)| Reason {
+            module: Some(name.clone()),
+            ..reason(
+                build,
+                ReasonKind::AppupIncomplete,
+                format!(
+                    "{app}.appup leaves out {}, which {}",
+                    shown(name),
+                    what(change)
+                ),
+            )
+        })
+        .collect();
+    if script.emulator {
+        let message = format!("{app}.appup asks for a restart of the VM");
+        reasons.push(reason(build, ReasonKind::AppupRestart, message));
     }
     reasons
 }
@@ -189,10 +232,10 @@ fn callbacks(build: &Comparison) -> Vec<Reason> {
 }
 
 fn what(change: &ModuleChange) -> &'static str {
-    if change.is_changed() {
-        "changed"
-    } else {
-        "was removed"
+    match (&change.old, &change.new) {
+        (None, _) => "is new",
+        (_, None) => "was removed",
+        _ => "changed",
     }
 }
 

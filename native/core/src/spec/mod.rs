@@ -26,6 +26,7 @@ pub use app::{
     AppSpec, Env, Health, HealthType, Icon, IconType, Isolation, Named, SourceSpec, SourceType,
     VmConfig,
 };
+pub(crate) use atoms::Admission;
 pub use atoms::{Atoms, NoAtoms};
 pub use check::Checked;
 pub use problem::{Fault, Kind, Problem, Source};
