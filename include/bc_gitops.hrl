@@ -34,6 +34,11 @@
     extra_args = [] :: [binary()]
 }).
 
+-type upgrade_options() :: #{
+    strategy := auto | hot | restart,    % how new code takes the place of old code
+    force := boolean()                   % a hot upgrade may end processes that still run older code
+}.
+
 -record(app_spec, {
     name :: atom(),
     version :: binary(),
@@ -44,7 +49,9 @@
     health :: #health_spec{} | undefined,
     depends_on = [] :: [atom()],
     isolation = embedded :: isolation_mode(),
-    vm_config :: #vm_config{} | undefined
+    vm_config :: #vm_config{} | undefined,
+    %% what follows is new in 0.8
+    upgrade = #{strategy => auto, force => false} :: upgrade_options()
 }).
 
 -record(app_state, {

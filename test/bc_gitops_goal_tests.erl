@@ -29,6 +29,13 @@ a_moved_ref_at_the_same_version_is_an_upgrade_test_() ->
         ?_assertEqual(none, bc_gitops_goal:action(goal(<<"2">>, <<"e">>, #{wanted => unknown}), Running))
     ].
 
+%% How the next upgrade is to be done is no reason for one.
+another_strategy_alone_is_the_same_goal_test() ->
+    #{spec := Spec} = Goal = goal(<<"2">>, <<"e">>),
+    Hot = Goal#{spec := Spec#app_spec{upgrade = #{strategy => hot, force => true}}},
+    ?assert(bc_gitops_goal:same(Goal, Hot)),
+    ?assertEqual(none, bc_gitops_goal:action(Hot, running(<<"2">>, <<"e">>, undefined))).
+
 drift_and_bad_health_are_mended_by_an_upgrade_test_() ->
     Running = running(<<"2">>, <<"e">>, undefined),
     [

@@ -84,6 +84,12 @@ records_of_any_version_become_specs_test() ->
     ?assertEqual({ok, Spec}, bc_gitops_parser:to_spec(Spec)),
     Older = list_to_tuple(lists:sublist(tuple_to_list(Spec), 9)),
     ?assertEqual({ok, Spec#app_spec{depends_on = [], isolation = embedded, vm_config = undefined}}, bc_gitops_parser:to_spec(Older)),
+    Hot = Spec#app_spec{upgrade = #{strategy => hot, force => true}},
+    ?assertEqual({ok, Hot}, bc_gitops_parser:to_spec(Hot)),
+    Of07 = list_to_tuple(lists:sublist(tuple_to_list(Hot), 11)),
+    ?assertEqual({ok, Spec}, bc_gitops_parser:to_spec(Of07)),
+    ?assertEqual({Spec, Hot}, {bc_gitops_runtime:spec(Of07), bc_gitops_runtime:spec(Hot)}),
+    ?assertError(function_clause, bc_gitops_runtime:spec({other, a})),
     ?assertEqual({ok, Spec}, bc_gitops_parser:to_spec(#{
         name => a, version => <<"1">>, env => #{x => 1}, source => #{type => git, url => <<"https://h/x">>}, health => #{}, vm_config => #{}
     })).
@@ -103,6 +109,20 @@ fingerprints_of_records_and_specs_agree_test() ->
     {Source, Other} = bc_gitops_native:spec_fingerprint(Spec#app_spec{env = #{}}),
     ?assertNotEqual(Env, Other),
     ?assertError(badarg, bc_gitops_native:spec_fingerprint({no_spec, a})).
+
+%% A choice for the next upgrade is no change of what runs.
+the_upgrade_key_is_no_part_of_the_fingerprints_test() ->
+    Parse = fun(Upgrade) ->
+        bc_gitops_parser:parse_app_config(#{name => a, version => <<"1">>, upgrade => Upgrade})
+    end,
+    {ok, Hot} = Parse(#{strategy => hot}),
+    {ok, Restart} = Parse([{strategy, <<"restart">>}, {force, false}]),
+    ?assertEqual(#{strategy => hot, force => false}, Hot#app_spec.upgrade),
+    ?assertEqual(#{strategy => restart, force => false}, Restart#app_spec.upgrade),
+    ?assertEqual(bc_gitops_native:spec_fingerprint(Hot), bc_gitops_native:spec_fingerprint(Restart)),
+    ?assertEqual({error, {invalid_value, strategy, atom, warm}}, Parse(#{strategy => warm})),
+    ?assertEqual({error, {invalid_type, force, boolean, 1}}, Parse(#{force => 1})),
+    ?assertEqual({error, {invalid_type, upgrade, map, hot}}, Parse(hot)).
 
 %% Files and directories
 

@@ -1,5 +1,6 @@
 -module(bc_gitops_state_tests).
 -include_lib("eunit/include/eunit.hrl").
+-include("bc_gitops.hrl").
 
 with_dir(Test) ->
     bct_dir:with("bc_gitops_state", fun(Dir) ->
@@ -20,6 +21,19 @@ what_is_written_is_read_test() ->
         ok = bc_gitops_state:delete_app(Path, my_app),
         ok = bc_gitops_state:delete_app(Path, my_app),
         ?assertEqual({ok, [], []}, bc_gitops_state:read_apps(Path))
+    end).
+
+specifications_of_an_older_version_are_completed_test() ->
+    with_dir(fun(#{state_path := Path}) ->
+        Spec = #app_spec{name = my_app, version = <<"1">>},
+        Older = list_to_tuple(lists:droplast(tuple_to_list(Spec))),
+        State = fun(Of) ->
+            Revision = #{version => <<"1">>, spec => Of},
+            (bc_gitops_state:new(my_app))#{current => Revision, confirmed => Revision,
+                                           switch => #{target => Revision, at => 1}}
+        end,
+        ok = bc_gitops_state:write_app(Path, State(Older)),
+        ?assertEqual({ok, [State(Spec)], []}, bc_gitops_state:read_apps(Path))
     end).
 
 names_that_file_systems_may_mix_up_have_files_of_their_own_test() ->

@@ -216,7 +216,7 @@ safe(Byte) -> <<"%", (binary:encode_hex(<<Byte>>))/binary>>.
 read_app(File, {Apps, Problems}) ->
     case read(File) of
         {ok, #{name := Name} = App} when is_atom(Name) ->
-            {[maps:merge(new(Name), App) | Apps], Problems};
+            {[maps:map(fun complete/2, maps:merge(new(Name), App)) | Apps], Problems};
         {ok, _Other} ->
             {Apps, [put_aside(File, not_an_app) | Problems]};
         {error, {unknown_format, _} = Reason} ->
@@ -224,6 +224,16 @@ read_app(File, {Apps, Problems}) ->
         {error, Reason} ->
             {Apps, [put_aside(File, Reason) | Problems]}
     end.
+
+%% Specifications of an older version have fewer fields.
+complete(switch, #{target := Target} = Switch) ->
+    Switch#{target := complete(current, Target)};
+complete(Which, #{spec := Spec} = Revision) when
+    Which =:= current; Which =:= previous; Which =:= confirmed
+->
+    Revision#{spec := bc_gitops_runtime:spec(Spec)};
+complete(_Key, Value) ->
+    Value.
 
 put_aside(File, Reason) ->
     _ = file:rename(File, <<File/binary, ".unreadable">>),

@@ -8,7 +8,7 @@
 -include("bc_gitops.hrl").
 
 -export([prepare/3, deploy/2, upgrade/3, remove/2, reconfigure/2, restore/3, current/1]).
--export([child_specs/0]).
+-export([child_specs/0, spec/1]).
 
 -export_type([prepared/0, options/0]).
 
@@ -141,6 +141,14 @@ checked(Module, Function, Answer) ->
 
 bad_return(Module, Function, Answer) ->
     {error, {bad_return, #{runtime => Module, callback => Function, answer => Answer}}}.
+
+%% @doc A specification made with an older header, with the defaults of the fields that are new.
+-spec spec(#app_spec{} | tuple()) -> #app_spec{}.
+spec(#app_spec{} = Spec) ->
+    Spec;
+spec(Spec) when element(1, Spec) =:= app_spec, tuple_size(Spec) < tuple_size(#app_spec{}) ->
+    New = lists:nthtail(tuple_size(Spec), tuple_to_list(#app_spec{name = none, version = <<>>})),
+    list_to_tuple(tuple_to_list(Spec) ++ New).
 
 %% Records of modules that were compiled with the header of 0.7 lack the fields that are new.
 state(#app_state{} = State) ->

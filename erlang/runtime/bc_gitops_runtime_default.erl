@@ -20,13 +20,14 @@
 
 %% @doc Fetches and builds what the spec says. Stops and starts nothing.
 -spec prepare(#app_spec{}) -> {ok, bc_gitops_runtime:prepared()} | failure().
-prepare(#app_spec{} = Spec) ->
+prepare(Spec) ->
     prepare(Spec, #{}).
 
 %% @doc The same with the lock of a former time.
 -spec prepare(#app_spec{}, bc_gitops_runtime:options()) ->
     {ok, bc_gitops_runtime:prepared()} | failure().
-prepare(#app_spec{} = Spec, Options) ->
+prepare(Given, Options) ->
+    Spec = bc_gitops_runtime:spec(Given),
     case is_possible(Spec) of
         ok -> summary(bc_gitops_runtime_builds:prepare(Spec, Options));
         {error, _} = Error -> Error
@@ -39,7 +40,8 @@ summary({error, _} = Error) ->
 
 %% @doc Makes the application run as the spec says; what runs of it already is replaced.
 -spec deploy(#app_spec{}) -> {ok, #app_state{}} | failure().
-deploy(#app_spec{} = Spec) ->
+deploy(Given) ->
+    Spec = bc_gitops_runtime:spec(Given),
     case is_possible(Spec) of
         ok -> switch_to(Spec, bc_gitops_runtime_builds:find(Spec));
         {error, _} = Error -> Error
@@ -48,7 +50,7 @@ deploy(#app_spec{} = Spec) ->
 %% @doc Replaces the version that runs. On any failure it runs again:
 %% `{error, {rolled_back, #{running, reason, gap_ms}}}'.
 -spec upgrade(#app_spec{}, OldVersion :: binary()) -> {ok, #app_state{}} | failure().
-upgrade(#app_spec{} = Spec, _OldVersion) ->
+upgrade(Spec, _OldVersion) ->
     deploy(Spec).
 
 switch_to(#app_spec{name = Name} = Spec, {ok, Build}) ->
@@ -95,7 +97,8 @@ remove(Name) when is_atom(Name) ->
 %% state's `details' say whether it was told: `#{reconfigured => notified | not_notified}'. When it
 %% refuses or does not answer in time, the old environment is put back.
 -spec reconfigure(#app_spec{}) -> {ok, #app_state{}} | failure().
-reconfigure(#app_spec{name = Name} = Spec) ->
+reconfigure(Given) ->
+    #app_spec{name = Name} = Spec = bc_gitops_runtime:spec(Given),
     case is_possible(Spec) of
         ok ->
             bc_gitops_switches:run(Name, fun(_Proceed) -> reconfigure_known(Spec) end);
@@ -134,7 +137,8 @@ change_env(#app_spec{name = Name, env = Env} = Spec, Entry) ->
 %% @doc Adopts what runs when its code is that of the build with this key, else starts it from the
 %% store. Never uses the network.
 -spec restore(#app_spec{}, Key :: binary()) -> {ok, #app_state{}} | failure().
-restore(#app_spec{} = Spec, Key) ->
+restore(Given, Key) ->
+    Spec = bc_gitops_runtime:spec(Given),
     case is_possible(Spec) of
         ok -> restore_possible(Spec, Key);
         {error, _} = Error -> Error

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::value::{Node, Value};
 use super::{etf, record};
 use crate::git::vault::Login;
+use crate::hot::Strategy;
 
 /// What a record usually takes with its identicon.
 pub(crate) const RECORD_BYTES: usize = 3_000;
@@ -32,6 +33,26 @@ pub struct AppSpec {
     pub isolation: Isolation,
     /// Limits of its own VM.
     pub vm_config: Option<VmConfig>,
+    /// How new code takes the place of old code.
+    pub upgrade: Upgrade,
+}
+
+/// How new code takes the place of old code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upgrade {
+    /// While it runs, or by a restart.
+    pub strategy: Strategy,
+    /// Whether processes that still run older code may be ended.
+    pub force: bool,
+}
+
+impl Default for Upgrade {
+    fn default() -> Self {
+        Upgrade {
+            strategy: Strategy::Auto,
+            force: false,
+        }
+    }
 }
 
 /// Where an application runs.
@@ -296,6 +317,7 @@ macro_rules! named {
     };
 }
 
+named!(Strategy: "auto" => Auto, "hot" => Hot, "restart" => Restart);
 named!(Isolation: "embedded" => Embedded, "vm" => Vm);
 named!(SourceType: "release" => Release, "git" => Git, "hex" => Hex, "mesh" => Mesh);
 named!(HealthType: "http" => Http, "tcp" => Tcp, "custom" => Custom);

@@ -24,7 +24,7 @@ pub mod yaml;
 pub(crate) use app::RECORD_BYTES;
 pub use app::{
     AppSpec, Env, Health, HealthType, Icon, IconType, Isolation, Named, SourceSpec, SourceType,
-    VmConfig,
+    Upgrade, VmConfig,
 };
 pub(crate) use atoms::Admission;
 pub use atoms::{Atoms, NoAtoms};

@@ -3,7 +3,7 @@
 //! Terms can be made by one thread only, their external form by all: thousands of records cross the
 //! border as one.
 
-use super::app::{AppSpec, Health, Icon, SourceSpec, VmConfig};
+use super::app::{AppSpec, Health, Icon, SourceSpec, Upgrade, VmConfig};
 use super::etf::{write_atom, write_binary, write_int, write_length, write_tuple};
 use crate::identicon;
 
@@ -13,7 +13,7 @@ const ICON_TYPE: &str = "image/svg+xml";
 
 /// Appends the record of a spec, without the version byte.
 pub(crate) fn write(spec: &AppSpec, out: &mut Vec<u8>) {
-    record("app_spec", 10, out);
+    record("app_spec", 11, out);
     write_atom(&spec.name, out);
     write_binary(spec.version.as_bytes(), out);
     optional(spec.description.as_deref(), out);
@@ -27,6 +27,7 @@ pub(crate) fn write(spec: &AppSpec, out: &mut Vec<u8>) {
     list(&spec.depends_on, write_atom, out);
     write_atom(spec.isolation.name(), out);
     or_undefined(spec.vm_config.as_ref(), vm_config, out);
+    upgrade(&spec.upgrade, out);
 }
 
 fn given_icon(icon: &Icon, out: &mut Vec<u8>) {
@@ -60,6 +61,17 @@ fn health(health: &Health, out: &mut Vec<u8>) {
     write_int(health.interval.into(), out);
     write_int(health.timeout.into(), out);
     write_atom(health.module.as_deref().unwrap_or("undefined"), out);
+}
+
+/// A map: its keys in the order of their bytes, as all maps are written.
+fn upgrade(upgrade: &Upgrade, out: &mut Vec<u8>) {
+    const MAP: u8 = 116;
+    out.push(MAP);
+    write_length(2, out);
+    write_atom("force", out);
+    write_atom(if upgrade.force { "true" } else { "false" }, out);
+    write_atom("strategy", out);
+    write_atom(upgrade.strategy.name(), out);
 }
 
 fn vm_config(config: &VmConfig, out: &mut Vec<u8>) {
@@ -123,7 +135,7 @@ mod tests {
                 _ => 0,
             })
             .collect();
-        assert_eq!(sizes, [0, 0, 0, 0, 4, 6, 0, 7, 2, 0, 5]);
+        assert_eq!(sizes, [0, 0, 0, 0, 4, 6, 0, 7, 2, 0, 5, 0]);
         let prints = (spec.source_fingerprint(), spec.env.fingerprint());
         assert_eq!(record_fingerprints(&record), Some(prints));
     }

@@ -1,6 +1,7 @@
 //! What is wrong is said with its place, all of it at once, and what was meant.
 
-use bc_gitops_core::spec::{AppSpec, Checked, Format, Isolation, Kind, SourceType, parse};
+use bc_gitops_core::hot::Strategy;
+use bc_gitops_core::spec::{AppSpec, Checked, Format, Isolation, Kind, SourceType, Upgrade, parse};
 
 use crate::AllAtoms;
 
@@ -31,7 +32,8 @@ fn place(line: u32, column: u32, path: &str, kind: Kind) -> (u32, u32, String, K
 const ERLANG: &str = r#"#{name => my_app, version => <<"1.2.0">>, description => <<"text">>,
   source => #{type => git, url => <<"https://host/a.git">>, ref => <<"v1">>},
   env => #{port => 8080, ratio => 0.5, name => <<"é"/utf8>>, nested => #{on => true, none => undefined}, list => [1, <<"a">>]},
-  health => #{path => <<"/health">>}, depends_on => [db], isolation => vm, vm_config => #{memory_limit => 64}}."#;
+  health => #{path => <<"/health">>}, depends_on => [db], isolation => vm, vm_config => #{memory_limit => 64},
+  upgrade => #{strategy => hot, force => true}}."#;
 
 const YAML: &str = r#"
 name: my_app
@@ -49,12 +51,14 @@ health:
 depends_on: [db]
 isolation: vm
 vm_config: {memory_limit: 64}
+upgrade: {strategy: hot, force: true}
 "#;
 
 const JSON: &str = r#"{"name": "my_app", "version": "1.2.0", "description": "text",
   "source": {"type": "git", "url": "https://host/a.git", "ref": "v1"},
   "env": {"port": 8080, "ratio": 0.5, "name": "é", "nested": {"on": true, "none": null}, "list": [1, "a"]},
-  "health": {"path": "/health"}, "depends_on": ["db"], "isolation": "vm", "vm_config": {"memory_limit": 64}}"#;
+  "health": {"path": "/health"}, "depends_on": ["db"], "isolation": "vm", "vm_config": {"memory_limit": 64},
+  "upgrade": {"strategy": "hot", "force": true}}"#;
 
 #[test]
 fn the_three_formats_say_the_same() {
@@ -65,6 +69,11 @@ fn the_three_formats_say_the_same() {
         (erlang.name.as_str(), erlang.isolation, erlang.source.kind),
         ("my_app", Isolation::Vm, SourceType::Git)
     );
+    let hot = Upgrade {
+        strategy: Strategy::Hot,
+        force: true,
+    };
+    assert_eq!(erlang.upgrade, hot);
     let health = erlang.health.expect("a health check");
     assert_eq!(
         (health.port, health.interval, health.timeout),
@@ -113,6 +122,8 @@ fn defaults_are_those_of_the_contract() {
     );
     assert!(minimal.health.is_none() && minimal.icon.is_none() && minimal.depends_on.is_empty());
     assert_eq!(minimal.isolation, Isolation::Embedded);
+    assert_eq!(minimal.upgrade, Upgrade::default());
+    assert_eq!(minimal.upgrade.strategy, Strategy::Auto);
     let nulls = spec(
         "name: a\nversion: 1.0.0\nhealth: ~\nsource: null\ndescription:\nenv: {}\n",
         Format::Yaml,
@@ -147,6 +158,40 @@ fn all_problems_come_at_once_with_their_places() {
         errors[8].message("app.yaml"),
         "app.yaml:10:12: isolation: found \"embeded\", expected one of embedded, vm; did you mean embedded?"
     );
+}
+
+#[test]
+fn upgrades_are_checked_in_every_format() {
+    let texts = [
+        (
+            "#{name => a, version => \"1\",\n upgrade => #{strategy => hto, force => yes, timeout => 1}}.",
+            Format::Erlang,
+        ),
+        (
+            "name: a\nupgrade: {strategy: hto, force: 'yes', timeout: 1}\nversion: '1'\n",
+            Format::Yaml,
+        ),
+        (
+            "{\"name\": \"a\", \"version\": \"1\",\n \"upgrade\": {\"strategy\": \"hto\", \"force\": \"yes\", \"timeout\": 1}}",
+            Format::Json,
+        ),
+    ];
+    for (text, format) in texts {
+        let checked = check(text, format);
+        let said: Vec<String> = checked
+            .errors
+            .iter()
+            .map(|problem| problem.message("f"))
+            .collect();
+        assert!(said[0].contains(
+            "upgrade.strategy: found \"hto\", expected one of auto, hot, restart; did you mean hot?"
+        ));
+        assert!(
+            said[1].contains("upgrade.force: found") && said[1].ends_with("expected true or false")
+        );
+        assert!(said.iter().all(|said| said.starts_with("f:2:")) && said.len() == 2);
+        assert_eq!(checked.warnings[0].path, "upgrade.timeout");
+    }
 }
 
 #[test]

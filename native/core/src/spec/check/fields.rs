@@ -242,6 +242,18 @@ impl Checker<'_> {
         self.named(node, fields.path(key))
     }
 
+    pub(super) fn boolean(&mut self, fields: &mut Section<'_>, key: &str) -> Option<bool> {
+        let node = fields.take(key)?;
+        match &node.value {
+            Value::Atom(name) if name == "true" => Some(true),
+            Value::Atom(name) if name == "false" => Some(false),
+            _ => {
+                self.mismatch(&node, fields.path(key), "boolean", "true or false");
+                None
+            }
+        }
+    }
+
     /// A word out of few.
     pub(super) fn named<T: Named>(&mut self, node: Node<'_>, path: Path<'_>) -> Option<T> {
         let text = match &node.value {

@@ -10,7 +10,8 @@ use std::collections::HashSet;
 
 use super::Format;
 use super::app::{
-    AppSpec, Env, Health, HealthType, Icon, IconType, Isolation, SourceSpec, SourceType, VmConfig,
+    AppSpec, Env, Health, HealthType, Icon, IconType, Isolation, SourceSpec, SourceType, Upgrade,
+    VmConfig,
 };
 use super::atoms::{Admission, Atoms};
 use super::env::EnvReader;
@@ -18,6 +19,7 @@ use super::problem::{Fault, Kind, Problem, Source, shown};
 use super::value::Node;
 use crate::git::url::GitUrl;
 use crate::git::vault::Login;
+use crate::hot::Strategy;
 use fields::{Path, Section, is_null};
 use rules::*;
 
@@ -116,6 +118,9 @@ impl<'c> Checker<'c> {
         let vm_config = fields
             .take("vm_config")
             .and_then(|node| self.vm_config(node));
+        let upgrade = fields
+            .take("upgrade")
+            .map_or_else(Upgrade::default, |node| self.upgrade(node));
         self.unknown(fields);
         let (name, version, mut source, env) = (name?, version?, source?, env?);
         if source.kind == SourceType::Hex && source.reference.is_none() {
@@ -132,7 +137,22 @@ impl<'c> Checker<'c> {
             depends_on,
             isolation,
             vm_config,
+            upgrade,
         })
+    }
+
+    fn upgrade(&mut self, node: Node<'_>) -> Upgrade {
+        let Some(mut fields) = self.section(node, "upgrade", UPGRADE_KEYS) else {
+            return Upgrade::default();
+        };
+        let given = Upgrade {
+            strategy: self
+                .member(&mut fields, "strategy")
+                .unwrap_or(Strategy::Auto),
+            force: self.boolean(&mut fields, "force").unwrap_or(false),
+        };
+        self.unknown(fields);
+        given
     }
 
     fn source(&mut self, node: Node<'_>) -> Option<SourceSpec> {

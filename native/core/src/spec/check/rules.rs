@@ -64,10 +64,12 @@ pub(super) const APP_KEYS: &[&str] = &[
     "depends_on",
     "isolation",
     "vm_config",
+    "upgrade",
 ];
 pub(super) const SOURCE_KEYS: &[&str] = &["type", "url", "sha256", "ref", "mcid"];
 pub(super) const HEALTH_KEYS: &[&str] = &["type", "port", "path", "interval", "timeout", "module"];
 pub(super) const ICON_KEYS: &[&str] = &["type", "value", "mime_type"];
+pub(super) const UPGRADE_KEYS: &[&str] = &["strategy", "force"];
 pub(super) const VM_KEYS: &[&str] = &[
     "memory_limit",
     "scheduler_limit",
