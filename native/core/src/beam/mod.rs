@@ -82,4 +82,6 @@ fn with_code<R>(bytes: &[u8], take: impl FnOnce(Code<'_>) -> R) -> Result<R, Bea
 }
 
 #[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
 mod tests;

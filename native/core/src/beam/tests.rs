@@ -1,26 +1,10 @@
 use super::atoms::AtomTable;
+use super::sample::{chunk, file};
 use super::*;
 use flate2::{Compression, write::GzEncoder};
 use md5::{Digest, Md5};
 use proptest::prelude::*;
 use std::io::Write;
-
-fn chunk(id: &[u8; 4], data: &[u8]) -> Vec<u8> {
-    let mut bytes = id.to_vec();
-    bytes.extend((data.len() as u32).to_be_bytes());
-    bytes.extend(data);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
-
-fn file(chunks: &[Vec<u8>]) -> Vec<u8> {
-    let body = chunks.concat();
-    let mut bytes = b"FOR1".to_vec();
-    bytes.extend((body.len() as u32 + 4).to_be_bytes());
-    bytes.extend(b"BEAM");
-    bytes.extend(body);
-    bytes
-}
 
 fn sample() -> Vec<Vec<u8>> {
     let mut funs = 1_u32.to_be_bytes().to_vec();

@@ -91,3 +91,6 @@ pub fn fuzz(bytes: &[u8]) {
         assert!(crate::spec::etf::from_bytes(&appup.external).is_some());
     }
 }
+
+#[cfg(test)]
+mod tests;
