@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use bc_gitops_core::beam::{self, Info};
 use bc_gitops_core::hot::{
-    self, Comparison, ModuleChange, Options, Plan, PrivateChanges, Reason, ReasonKind, Script,
-    Step, Strategy, Verdict,
+    self, AppChanges, Comparison, ModuleChange, Options, Plan, PrivateChanges, Reason, ReasonKind,
+    Script, Step, Strategy, Verdict,
 };
 use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, Term};
 
@@ -137,48 +137,44 @@ fn info<'a>(env: Env<'a>, info: &Info) -> Term<'a> {
 
 fn comparison<'a>(env: Env<'a>, found: &Comparison) -> Term<'a> {
     let names = |names: Vec<&str>| names.encode(env);
-    let modules = found
-        .modules
-        .iter()
-        .map(|(name, change)| (text(env, name), sides(env, change)));
-    let (keys, values): (Vec<Term<'a>>, Vec<Term<'a>>) = modules.unzip();
-    let modules = Term::map_from_term_arrays(env, &keys, &values);
-    let app = [
-        (atoms::name(), text(env, &found.app.name)),
-        (
-            atoms::old_version(),
-            optional(env, found.app.old_version.as_deref()),
-        ),
-        (
-            atoms::new_version(),
-            optional(env, found.app.new_version.as_deref()),
-        ),
-        (atoms::changed(), found.app.changed.encode(env)),
-    ];
+    let consolidated = either(env, found.consolidated, atoms::changed(), atoms::same());
+    let appup = either(env, found.appup, atoms::found(), atoms::none());
     map(
         env,
         &[
-            (atoms::app(), map(env, &app)),
+            (atoms::app(), app(env, &found.app)),
             (atoms::added(), names(found.added().collect())),
             (atoms::removed(), names(found.removed().collect())),
             (atoms::changed(), names(found.changed().collect())),
             (atoms::attributes_only(), found.attributes_only.encode(env)),
             (atoms::nif(), names(found.nif().collect())),
-            (
-                atoms::modules(),
-                modules.unwrap_or_else(|_| Term::map_new(env)),
-            ),
+            (atoms::modules(), modules(env, found)),
             (atoms::priv_(), private(env, &found.private)),
-            (
-                atoms::consolidated(),
-                either(env, found.consolidated, atoms::changed(), atoms::same()),
-            ),
-            (
-                atoms::appup(),
-                either(env, found.appup, atoms::found(), atoms::none()),
-            ),
+            (atoms::consolidated(), consolidated),
+            (atoms::appup(), appup),
         ],
     )
+}
+
+fn app<'a>(env: Env<'a>, found: &AppChanges) -> Term<'a> {
+    let version = |version: &Option<String>| optional(env, version.as_deref());
+    map(
+        env,
+        &[
+            (atoms::name(), text(env, &found.name)),
+            (atoms::old_version(), version(&found.old_version)),
+            (atoms::new_version(), version(&found.new_version)),
+            (atoms::changed(), found.changed.encode(env)),
+        ],
+    )
+}
+
+fn modules<'a>(env: Env<'a>, found: &Comparison) -> Term<'a> {
+    let pairs = found.modules.iter();
+    let (keys, values): (Vec<Term<'a>>, Vec<Term<'a>>) = pairs
+        .map(|(name, change)| (text(env, name), sides(env, change)))
+        .unzip();
+    Term::map_from_term_arrays(env, &keys, &values).unwrap_or_else(|_| Term::map_new(env))
 }
 
 fn either<'a>(env: Env<'a>, yes: bool, then: Atom, other: Atom) -> Term<'a> {

@@ -131,14 +131,10 @@ impl AppFile {
         let Value::Tuple(pair) = &item.value else {
             return None;
         };
-        let [
-            Node {
-                value: Value::Atom(key),
-                ..
-            },
-            Node { value, .. },
-        ] = pair.as_slice()
-        else {
+        let [key, Node { value, .. }] = pair.as_slice() else {
+            return None;
+        };
+        let Value::Atom(key) = &key.value else {
             return None;
         };
         if self.keys.contains_key(key.as_ref()) {

@@ -237,32 +237,28 @@ impl Script {
     }
 
     fn add(&mut self, instruction: &Value<'_>) {
-        let Value::Tuple(parts) = instruction else {
-            let Value::Atom(word) = instruction else {
-                return;
-            };
-            self.emulator |= word.starts_with("restart");
-            return;
-        };
-        let [
-            Node {
-                value: Value::Atom(name),
-                ..
-            },
-            Node { value, .. },
-            ..,
-        ] = parts.as_slice()
-        else {
-            return;
-        };
-        match (name.as_ref(), value) {
-            ("update" | "load_module" | "add_module" | "delete_module", value) => {
-                self.modules.extend(atom(value));
+        match instruction {
+            Value::Atom(word) => self.emulator |= word.starts_with("restart"),
+            Value::Tuple(parts) => {
+                if let [name, what, ..] = parts.as_slice()
+                    && let Some(name) = atom(&name.value)
+                {
+                    self.about(&name, &what.value);
+                }
             }
-            ("restart_application", value) => self.applications.extend(atom(value)),
+            _ => {}
+        }
+    }
+
+    fn about(&mut self, name: &str, what: &Value<'_>) {
+        match (name, what) {
+            ("update" | "load_module" | "add_module" | "delete_module", module) => {
+                self.modules.extend(atom(module));
+            }
+            ("restart_application", app) => self.applications.extend(atom(app)),
             ("load" | "remove", Value::Tuple(parts)) => {
-                self.modules
-                    .extend(parts.first().and_then(|node| atom(&node.value)));
+                let module = parts.first().and_then(|node| atom(&node.value));
+                self.modules.extend(module);
             }
             _ => {}
         }

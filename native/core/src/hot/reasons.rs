@@ -99,22 +99,16 @@ fn of_one(build: &Comparison, strategy: Strategy, script: Option<&Script>) -> Ve
 
 fn left_out(build: &Comparison, script: &Script) -> Vec<Reason> {
     let app = &build.app.name;
-    let left = build
-        .modules
-        .iter()
-        .filter(|(name, _)| !script.covers(app, name));
+    let left = build.modules.iter();
+    let left = left.filter(|(name, _)| !script.covers(app, name));
     let mut reasons: Vec<Reason> = left
-        .map(|(name, change)| Reason {
-            module: Some(name.clone()),
-            ..reason(
-                build,
-                ReasonKind::AppupIncomplete,
-                format!(
-                    "{app}.appup leaves out {}, which {}",
-                    shown(name),
-                    what(change)
-                ),
-            )
+        .map(|(name, change)| {
+            let (module, what) = (shown(name), what(change));
+            let message = format!("{app}.appup leaves out {module}, which {what}");
+            Reason {
+                module: Some(name.clone()),
+                ..reason(build, ReasonKind::AppupIncomplete, message)
+            }
         })
         .collect();
     if script.emulator {
@@ -171,28 +165,17 @@ fn start(build: &Comparison) -> Vec<Reason> {
 
 /// OTP loads no native library over another one. What is only new disturbs nothing.
 fn native(build: &Comparison) -> Vec<Reason> {
-    let was_there = |change: &ModuleChange| change.old.is_some();
-    let modules = build.nif().filter(|name| was_there(&build.modules[*name]));
-    let modules = modules.map(|name| Reason {
-        module: Some(name.to_owned()),
-        ..reason(
-            build,
-            ReasonKind::NifChanged,
-            format!(
-                "{}, which loads a native library, {}",
-                shown(name),
-                what(&build.modules[name])
-            ),
-        )
-    });
-    let file = |path: &Path, what: &str| {
-        let path = path.to_string_lossy().into_owned();
-        let message = format!("the native library {path} of {} {what}", build.app.name);
+    let modules = build
+        .nif()
+        .filter(|name| build.modules[*name].old.is_some());
+    let modules = modules.map(|name| {
+        let what = what(&build.modules[name]);
+        let message = format!("{}, which loads a native library, {what}", shown(name));
         Reason {
-            path: Some(path),
-            ..reason(build, ReasonKind::PrivChanged, message)
+            module: Some(name.to_owned()),
+            ..reason(build, ReasonKind::NifChanged, message)
         }
-    };
+    });
     let changed = build.private.changed.iter().map(|path| (path, "changed"));
     let removed = build
         .private
@@ -201,8 +184,17 @@ fn native(build: &Comparison) -> Vec<Reason> {
         .map(|path| (path, "was removed"));
     let files = changed.chain(removed).filter(|(path, _)| is_native(path));
     modules
-        .chain(files.map(|(path, what)| file(path, what)))
+        .chain(files.map(|(path, what)| library(build, path, what)))
         .collect()
+}
+
+fn library(build: &Comparison, path: &Path, what: &str) -> Reason {
+    let path = path.to_string_lossy().into_owned();
+    let message = format!("the native library {path} of {} {what}", build.app.name);
+    Reason {
+        path: Some(path),
+        ..reason(build, ReasonKind::PrivChanged, message)
+    }
 }
 
 fn callbacks(build: &Comparison) -> Vec<Reason> {
