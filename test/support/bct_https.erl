@@ -1,12 +1,14 @@
 %%% @doc A real git HTTP server on loopback: nginx and git-http-backend, with a certificate of an own CA.
 %%%
 %%% `/public/…' needs nothing, `/private/…' user and password. `/other/…' redirects to the private
-%%% ones under another host name, `/same/…' under the same. `/status/N' answers with that status.
+%%% ones under another host name, `/same/…' under the same. `/status/N' answers with that status. The
+%%% certificate is also that of all names below example.test.
 -module(bct_https).
 -export([start/2, stop/1, url/2, access_log/1]).
 
 %% @doc Serves the repositories below Options' `root'; `user' and `password' open the private ones.
-start(Dir0, #{root := Root, user := User, password := Password}) ->
+%% What `pass' names stands below its name and comes from that port of this machine.
+start(Dir0, #{root := Root, user := User, password := Password} = Options) ->
     Dir = unicode:characters_to_list(Dir0),
     ok = filelib:ensure_path(filename:join(Dir, "tmp")),
     Nginx = bct_server:program("nginx", "nginx-light"),
@@ -18,7 +20,7 @@ start(Dir0, #{root := Root, user := User, password := Password}) ->
     Port = bct_server:free_port(),
     Socket = filename:join(Dir, "fcgi"),
     Config = filename:join(Dir, "nginx.conf"),
-    ok = file:write_file(Config, config(Dir, Port, Socket, Backend, Root)),
+    ok = file:write_file(Config, config(Dir, Port, Socket, Backend, Root, maps:get(pass, Options, #{}))),
     Cgi = bct_server:start(Wrap, ["-c", "4", "-s", "unix:" ++ Socket], filename:join(Dir, "fcgi.log")),
     Web = bct_server:start(Nginx, ["-p", Dir, "-c", Config, "-e", "error.log"], filename:join(Dir, "nginx.log")),
     ok = bct_server:wait_tcp(Port),
@@ -34,7 +36,7 @@ access_log(#{dir := Dir}) ->
     {ok, Log} = file:read_file(filename:join(Dir, "access.log")),
     Log.
 
-config(Dir, Port, Socket, Backend, Root) ->
+config(Dir, Port, Socket, Backend, Root, Pass) ->
     User = case bct_server:user() of "root" -> "user root;\n"; _ -> "" end,
     Cgi = [
         "fastcgi_pass unix:", Socket, ";\n"
@@ -66,16 +68,18 @@ config(Dir, Port, Socket, Backend, Root) ->
         Dir, "/users;\n", Cgi, "    }\n",
         "    location ~ ^/other/(?<rest>.*)$ { return 302 https://localhost:", P, "/private/$rest$is_args$args; }\n",
         "    location ~ ^/same/(?<rest>.*)$ { return 302 https://127.0.0.1:", P, "/private/$rest$is_args$args; }\n",
+        [["    location /", Name, "/ { proxy_pass http://127.0.0.1:", integer_to_list(To), "/; }\n"]
+         || {Name, To} <- maps:to_list(Pass)],
         [["    location /status/", S, " { return ", S, "; }\n"] || S <- ["403", "404", "500", "503"]],
         "  }\n}\n"
     ].
 
-%% A CA, and a certificate of it for 127.0.0.1 and localhost.
+%% A CA, and a certificate of it.
 certificates(Dir) ->
     New = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
     bct_server:run(openssl(), New ++ ["-x509", "-days", "2", "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.pem"], Dir),
     bct_server:run(openssl(), New ++ ["-subj", "/CN=127.0.0.1", "-keyout", "server.key", "-out", "server.csr"], Dir),
-    ok = file:write_file(filename:join(Dir, "ext"), "subjectAltName=IP:127.0.0.1,DNS:localhost\n"),
+    ok = file:write_file(filename:join(Dir, "ext"), "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:*.example.test\n"),
     bct_server:run(openssl(), ["x509", "-req", "-days", "2", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
                                "-CAcreateserial", "-extfile", "ext", "-out", "server.pem"], Dir).
 

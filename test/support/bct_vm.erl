@@ -1,7 +1,7 @@
 %%% @doc Virtual machines of their own that run bc_gitops, to be killed.
 -module(bct_vm).
 
--export([start/1, start/2, start_by/2, kill/1, stop/1, call/4, eventually/2, await_down/1]).
+-export([start/1, start/2, start_by/2, start_in/2, kill/1, stop/1, call/4, eventually/2, await_down/1]).
 
 -define(WAIT, 60000).
 
@@ -12,6 +12,10 @@ start(Env) ->
 %% @doc The same; Exec, a program with arguments, is given erl's arguments.
 start_by(Exec, Env) ->
     with_application(start(#{exec => Exec}, []), Env).
+
+%% @doc The same with variables of the system's environment, which the native library sees.
+start_in(Variables, Env) ->
+    with_application(start(#{env => Variables}, []), Env).
 
 with_application(Vm, Env) ->
     ok = call(Vm, application, load, [bc_gitops_app_env(Env)]),
@@ -25,7 +29,7 @@ start(Options, Args) ->
     Paths = lists:append([["-pa", Path] || Path <- code:get_path(), is_ours(Path)]),
     {ok, Peer, _Node} = peer:start(Options#{
         connection => standard_io, args => Paths ++ Args ++ ["-kernel", "logger_level", "critical"],
-        wait_boot => ?WAIT, env => [{"ERL_CRASH_DUMP_SECONDS", "0"}]
+        wait_boot => ?WAIT, env => [{"ERL_CRASH_DUMP_SECONDS", "0"} | maps:get(env, Options, [])]
     }),
     #{peer => Peer, os_pid => peer:call(Peer, os, getpid, [], ?WAIT), monitor => monitor(process, Peer)}.
 

@@ -144,8 +144,8 @@ impl<'a> Session<'a> {
     ) -> Result<T> {
         self.control.check()?;
         self.check_local()?;
-        let connected =
-            remote.connect_auth(Direction::Fetch, Some(self.callbacks()), Some(self.proxy()));
+        let proxy = self.proxy()?;
+        let connected = remote.connect_auth(Direction::Fetch, Some(self.callbacks()), Some(proxy));
         let mut connection = connected.map_err(|error| self.failure(&error))?;
         self.control.check()?;
         run(&mut connection)
@@ -198,7 +198,7 @@ impl<'a> Session<'a> {
         let mut options = FetchOptions::new();
         options
             .remote_callbacks(self.callbacks())
-            .proxy_options(self.proxy())
+            .proxy_options(self.proxy()?)
             .follow_redirects(RemoteRedirect::None)
             .download_tags(AutotagOption::None)
             .update_fetchhead(false);
@@ -220,10 +220,16 @@ impl<'a> Session<'a> {
         Ok(self.control.check()?)
     }
 
-    fn proxy(&self) -> ProxyOptions<'a> {
-        let mut proxy = ProxyOptions::new();
-        proxy.auto();
-        proxy
+    fn proxy(&self) -> Result<ProxyOptions<'a>> {
+        let unusable = |name: String| {
+            let why = format!("the environment variable {name} names no http proxy");
+            GitError::new(Kind::Unreachable, why).about(&self.url.clean)
+        };
+        let mut options = ProxyOptions::new();
+        if let Some(proxy) = crate::proxy::for_url(self.url).map_err(unusable)? {
+            options.url(&proxy);
+        }
+        Ok(options)
     }
 
     fn callbacks(&self) -> RemoteCallbacks<'_> {
@@ -312,8 +318,14 @@ impl<'a> Session<'a> {
     }
 
     fn classify(&self, error: &git2::Error) -> GitError {
-        let message = error.message();
+        let message = match error.message() {
+            text if text.starts_with("proxy authentication") => {
+                "the proxy refuses: it wants a login, or another one than its variable holds"
+            }
+            text => text,
+        };
         let kind = match (error.class(), error.code()) {
+            (_, ErrorCode::Auth) if message.starts_with("the proxy") => Kind::Unreachable,
             (_, ErrorCode::Auth) => Kind::AuthFailed,
             (_, ErrorCode::Certificate) if self.url.scheme == Scheme::Ssh => Kind::HostKey,
             (_, ErrorCode::Certificate) => Kind::Certificate,

@@ -4,16 +4,16 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::Agent;
 use ureq::http::{HeaderMap, Request, header};
+use ureq::{Agent, Proxy};
 
 use crate::git::auth::Auth;
 use crate::git::url::Secret;
 use crate::job::Control;
 
 use super::error::{HttpError, Kind, Result};
+use super::trust;
 use super::url::HttpUrl;
-use super::{proxy, trust};
 
 /// How long name resolution by a proxy, connecting and TLS may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -174,7 +174,7 @@ impl Client {
             .body(())
             .map_err(|_| HttpError::new(Kind::BadUrl, "the url holds what no request can carry"))?;
         let agent = &self.agent;
-        let answer = match proxy::for_url(url)? {
+        let answer = match proxy(url)? {
             Some(proxy) => agent.run(agent.configure_request(request).proxy(Some(proxy)).build()),
             None => agent.run(request),
         };
@@ -196,6 +196,15 @@ impl Client {
             Ok(()) => HttpError::of_client(error),
         }
     }
+}
+
+fn proxy(url: &HttpUrl) -> Result<Option<Proxy>> {
+    let unusable = |name: String| {
+        let why = format!("the environment variable {name} names no http proxy");
+        HttpError::new(Kind::Unreachable, why)
+    };
+    let named = crate::proxy::for_url(&url.base).map_err(unusable)?;
+    Ok(named.and_then(|proxy| Proxy::new(&proxy).ok()))
 }
 
 /// The header that shows who asks.

@@ -173,7 +173,9 @@ impl HttpError {
                 | ErrorKind::NetworkUnreachable
                 | ErrorKind::AddrNotAvailable
         );
-        match never {
+        // A name that nobody knows has no kind of its own in the standard library, only this text.
+        let unknown = error.to_string().starts_with("failed to lookup address");
+        match never || unknown {
             true => Self::new(
                 Kind::Unreachable,
                 format!("no connection to the server: {error}"),
@@ -234,6 +236,15 @@ mod tests {
         let (enospc, edquot, erofs) = (28, 122, 30);
         assert_eq!([kind(enospc), kind(edquot)], [Kind::DiskFull; 2]);
         assert_eq!(kind(erofs), Kind::Io);
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_is_no_broken_connection() {
+        use std::net::ToSocketAddrs;
+        let error = ("files.example.invalid", 1).to_socket_addrs().unwrap_err();
+        assert_eq!(HttpError::of_connection(&error).kind, Kind::Unreachable);
+        let reset = std::io::Error::from(ErrorKind::ConnectionReset);
+        assert_eq!(HttpError::of_connection(&reset).kind, Kind::Broken);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! HTTP over ureq and the system's OpenSSL: one blocking client for everything that is downloaded.
 //!
 //! ```text
-//! url, proxy, trust ─▶ client (get: redirects, credentials, limits) ─▶ download (resume, SHA-256)
+//! url, trust ─▶ client (get: redirects, credentials, limits) ─▶ download (resume, SHA-256)
 //! ```
 //! Plain http goes to this machine only, unless allowed. Credentials go to the host that they are meant
 //! for and to no other, and never over plain http to another machine. No user information and no query
@@ -11,7 +11,6 @@ mod client;
 mod download;
 mod error;
 mod partial;
-mod proxy;
 mod trust;
 mod url;
 

@@ -1,29 +1,17 @@
 //! Proxies as the environment names them, in the way of curl: `https_proxy`, `http_proxy`,
 //! `all_proxy` and `no_proxy`, or the same in capitals. This machine is never asked through a proxy.
 
-use ureq::Proxy;
+use ureq::http::Uri;
 
-use crate::git::url::{Scheme, is_loopback};
+use crate::git::url::{GitUrl, Scheme, is_loopback};
 
-use super::error::{HttpError, Kind, Result};
-use super::url::HttpUrl;
-
-/// The proxy for a url, by the environment of this process.
-pub(super) fn for_url(url: &HttpUrl) -> Result<Option<Proxy>> {
-    let Some((name, value)) = named(url, |name| std::env::var(name).ok()) else {
-        return Ok(None);
-    };
-    let proxy = Proxy::new(&value)
-        .ok()
-        .filter(|_| !value.starts_with("socks"));
-    proxy.map(Some).ok_or_else(|| {
-        let why = format!("the environment variable {name} names no http proxy");
-        HttpError::new(Kind::Unreachable, why)
-    })
+/// The proxy for a url, by the environment of this process; the name of the variable when what stands
+/// in it is none. The url of a proxy may hold a password: it is not shown.
+pub(crate) fn for_url(url: &GitUrl) -> Result<Option<String>, String> {
+    chosen(url, |name| std::env::var(name).ok())
 }
 
-fn named(url: &HttpUrl, get: impl Fn(&str) -> Option<String>) -> Option<(String, String)> {
-    let host = &url.base.host;
+fn chosen(url: &GitUrl, get: impl Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
     let read = |name: &str| {
         let names = [name.to_owned(), name.to_ascii_uppercase()];
         names.into_iter().find_map(|name| {
@@ -31,14 +19,33 @@ fn named(url: &HttpUrl, get: impl Fn(&str) -> Option<String>) -> Option<(String,
             Some((name, value.trim().to_owned()))
         })
     };
-    if is_loopback(host) || read("no_proxy").is_some_and(|(_, list)| is_exempt(host, &list)) {
-        return None;
-    }
-    let own = match url.base.scheme {
+    let own = match url.scheme {
         Scheme::Https => "https_proxy",
-        _ => "http_proxy",
+        Scheme::Http => "http_proxy",
+        Scheme::Ssh | Scheme::Local => return Ok(None),
     };
-    read(own).or_else(|| read("all_proxy"))
+    let is_exempt = |(_, list): (String, String)| is_exempt(&url.host, &list);
+    if is_loopback(&url.host) || read("no_proxy").is_some_and(is_exempt) {
+        return Ok(None);
+    }
+    read(own)
+        .or_else(|| read("all_proxy"))
+        .map(|(name, value)| complete(&value).ok_or(name))
+        .transpose()
+}
+
+/// A proxy with its scheme, which may be left out.
+fn complete(value: &str) -> Option<String> {
+    let whole = match value.split_once("://") {
+        Some(("http" | "https", _)) => value.to_owned(),
+        Some(_) => return None,
+        None => format!("http://{value}"),
+    };
+    let uri: Uri = whole.parse().ok()?;
+    let authority = uri.authority()?;
+    let host_port = authority.as_str().rsplit('@').next()?;
+    let is_whole = host_port == authority.host() || authority.port_u16().is_some();
+    (is_whole && ureq::Proxy::new(&whole).is_ok()).then_some(whole)
 }
 
 /// Whether a host is in a list as `no_proxy` has it: names with all that ends in them, or `*`.
@@ -60,17 +67,21 @@ mod tests {
     use super::*;
     use crate::git::url::Policy;
 
-    fn chosen(url: &str, variables: &[(&str, &str)]) -> Option<String> {
+    fn named(url: &str, variables: &[(&str, &str)]) -> Result<Option<String>, String> {
         let policy = Policy {
             allow_http: true,
             allow_local: false,
         };
-        let url = HttpUrl::parse(url, policy).unwrap();
+        let url = GitUrl::parse(url, policy).unwrap();
         let get = |name: &str| {
             let found = variables.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        named(&url, get).map(|(_, value)| value)
+        super::chosen(&url, get)
+    }
+
+    fn chosen(url: &str, variables: &[(&str, &str)]) -> Option<String> {
+        named(url, variables).unwrap()
     }
 
     #[test]
@@ -85,6 +96,17 @@ mod tests {
         assert_eq!(chosen("https://h/x", &all[1..]).unwrap(), "http://a");
         assert_eq!(chosen("https://h/x", &[]), None);
         assert_eq!(chosen("http://127.0.0.1/x", &all), None);
+        assert_eq!(chosen("ssh://h/x", &all), None);
+    }
+
+    #[test]
+    fn what_is_no_proxy_is_told_by_its_variable() {
+        let named = |value: &str| named("https://h/x", &[("https_proxy", value)]);
+        assert_eq!(named("u:p@h:1").unwrap().unwrap(), "http://u:p@h:1");
+        assert_eq!(named("https://h").unwrap().unwrap(), "https://h");
+        for bad in ["socks5://h", "http://", "http://u:p@h:x", "://", "a b"] {
+            assert_eq!(named(bad), Err("https_proxy".to_owned()), "{bad}");
+        }
     }
 
     #[test]
