@@ -77,9 +77,11 @@ the_lock_of_the_same_version_and_source_is_used_again_test_() ->
     Locked = fun(Version, EnvFp) ->
         bc_gitops_goal:target(goal(Version, EnvFp), #{key => <<"k">>, lock => Lock})
     end,
+    Other = bc_gitops_goal:target(goal(<<"1">>, <<"e">>), #{lock => [hd(Lock), hd(Lock)]}),
     Before = maps:remove(lock, running(<<"1">>, <<"e">>, undefined)), % a state file of a former version
     [
         ?_assertEqual(#{lock => Lock}, bc_gitops_goal:lock(goal(<<"1">>, <<"e">>), [undefined, Locked(<<"1">>, <<"other">>)])),
-        ?_assertEqual(#{}, bc_gitops_goal:lock(goal(<<"2">>, <<"e">>), [Locked(<<"1">>, <<"e">>)])),
+        ?_assertEqual(#{prefer => Lock}, bc_gitops_goal:lock(goal(<<"2">>, <<"e">>), [undefined, Locked(<<"1">>, <<"e">>)])),
+        ?_assertEqual(#{lock => Lock}, bc_gitops_goal:lock(goal(<<"2">>, <<"e">>), [Other, Locked(<<"2">>, <<"e">>)])),
         ?_assertEqual(#{}, bc_gitops_goal:lock(goal(<<"1">>, <<"e">>), [undefined, Before]))
     ].

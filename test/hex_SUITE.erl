@@ -12,7 +12,8 @@ suite() ->
 all() ->
     [
         a_package_is_deployed_and_upgraded, a_spec_without_a_source_is_a_package,
-        the_same_commit_builds_the_same_code_tomorrow, a_changed_spec_resolves_afresh,
+        the_same_commit_builds_the_same_code_tomorrow, another_version_keeps_the_dependencies_it_can,
+        a_locked_dependency_that_was_replaced_is_refused,
         going_back_takes_no_registry,
         each_failure_has_its_own_sentence, a_registry_that_is_gone_is_said,
         a_key_that_is_refused_is_said, an_archive_that_changed_since_is_refused,
@@ -95,14 +96,40 @@ the_same_commit_builds_the_same_code_tomorrow(Config) ->
     ?assertEqual(#{<<"bch_top-1.0.0.tar">> => 1, <<"bch_mid-1.1.0.tar">> => 1,
                    <<"bch_low-1.1.0.tar">> => 1, <<"bch_util-1.1.0.tar">> => 1}, tarballs(Config)).
 
-a_changed_spec_resolves_afresh(Config) ->
+%% As a lock file has it: nothing moves but what must.
+another_version_keeps_the_dependencies_it_can(Config) ->
     _ = push(Config, [{bch_top, "1.0.0"}]),
     _ = start(Config),
     ok = said(bc_gitops:reconcile()),
     publish_newer(Config),
+    #{hexpm := Hexpm} = world(Config),
+    ok = bct_hex:publish(Hexpm, [
+        bct_hex:erlang("bch_util", "1.2.0", []),
+        bct_hex:erlang("bch_top", "1.2.0", [{"bch_mid", "~> 1.0"}, {"bch_low", "~> 1.2"}])]),
     _ = push(Config, [{bch_top, "1.1.0"}]),
     ok = said(bc_gitops:reconcile()),
-    ?assertEqual([{bch_mid, "1.1.0"}, {bch_low, "1.2.0"}], needs(bch_top)).
+    ?assertEqual({"1.1.0", [{bch_mid, "1.1.0"}, {bch_low, "1.1.0"}]}, {version(bch_top), needs(bch_top)}),
+    _ = push(Config, [{bch_top, "1.2.0"}]),
+    ok = said(bc_gitops:reconcile()),
+    ?assertEqual([{bch_mid, "1.1.0"}, {bch_low, "1.2.0"}], needs(bch_top)),
+    ?assertEqual([{bch_low, "1.2.0"}, {bch_util, "1.1.0"}], needs(bch_mid)),
+    %% without the application nothing is preferred
+    ok = bc_gitops:remove(bch_top),
+    ok = bc_gitops_workspace:cleanup(),
+    ok = said(bc_gitops:reconcile()),
+    ?assertEqual([{bch_low, "1.2.0"}, {bch_util, "1.2.0"}], needs(bch_mid)).
+
+%% The dependency that stays is the one that was locked, not another one of its version.
+a_locked_dependency_that_was_replaced_is_refused(Config) ->
+    _ = push(Config, [{bch_top, "1.0.0"}]),
+    _ = start(Config),
+    ok = said(bc_gitops:reconcile()),
+    Other = [{"src/bch_low_backdoor.erl", "-module(bch_low_backdoor).\n"}],
+    ok = bct_hex:publish(maps:get(hexpm, world(Config)), [bct_hex:erlang("bch_low", "1.1.0", [], Other)]),
+    _ = push(Config, [{bch_top, "1.1.0"}]),
+    {error, {actions_failed, [_]}} = bc_gitops:reconcile(),
+    _ = is_said(bch_top, checksum_changed, ["bch_low 1.1.0", "hexpm"]),
+    ?assertEqual("1.0.0", version(bch_top)).
 
 going_back_takes_no_registry(Config) ->
     _ = start(Config),

@@ -133,14 +133,15 @@ target(#{spec := Spec, source_fp := SourceFp, env_fp := EnvFp}, Prepared) ->
     }.
 
 %% @doc The packages that were chosen for the same version and source before: the same commit builds
-%% the same code, whatever was published since.
--spec lock(goal(), [bc_gitops_state:revision() | undefined]) -> #{lock => bc_gitops_source:lock()}.
+%% the same code, whatever was published since. Of another version those that may stay.
+-spec lock(goal(), [bc_gitops_state:revision() | undefined]) -> bc_gitops_runtime:options().
 lock(#{spec := #app_spec{version = Version}, source_fp := SourceFp}, Revisions) ->
-    Locks = [Lock || #{version := V, source_fp := Fp, lock := [_ | _] = Lock} <- Revisions,
-                     V =:= Version, Fp =:= SourceFp],
-    case Locks of
-        [Lock | _] -> #{lock => Lock};
-        [] -> #{}
+    Locked = [{V =:= Version andalso Fp =:= SourceFp, Lock}
+              || #{version := V, source_fp := Fp, lock := [_ | _] = Lock} <- Revisions],
+    case {lists:keyfind(true, 1, Locked), Locked} of
+        {{true, Lock}, _} -> #{lock => Lock};
+        {false, [{false, Lock} | _]} -> #{prefer => Lock};
+        {false, []} -> #{}
     end.
 
 %% @doc What tells a revision's spec from another, as in `quarantine_id/1'.

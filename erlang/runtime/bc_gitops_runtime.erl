@@ -12,10 +12,10 @@
 
 -export_type([prepared/0, options/0]).
 
-%% `lock' is handed back when the same spec is prepared again.
+%% `lock' is handed back when the same spec is prepared again, as `prefer' for another version.
 -type prepared() :: #{revision => binary(), key => binary(), version => binary(),
                       lock => bc_gitops_source:lock()}.
--type options() :: #{lock => bc_gitops_source:lock()}.
+-type options() :: #{lock => bc_gitops_source:lock(), prefer => bc_gitops_source:lock()}.
 -type failure() :: {error, Reason :: term()}.
 
 -callback deploy(#app_spec{}) -> {ok, #app_state{}} | {error, term()}.

@@ -20,6 +20,7 @@
     commit => binary(),                   % what a git ref means, as somebody found out already
     allow_local => boolean(),             % sources on the local disk, instead of what is configured
     lock => lock(),                       % what was chosen before for the same spec
+    prefer => lock(),                     % and for another version of it
     content => binary(),                  % where content of the mesh is kept between builds
     on_progress => fun((map()) -> any()),
     atom() => term()

@@ -4,7 +4,7 @@
 %%% needs no registry. The registries of `hex_repos' are asked in their order, then hex.pm or its
 %%% mirror: the first that has the package is its home and decides, also about a version that it does
 %%% not have; the lock says which that was. What was locked before is taken as it is, without asking
-%%% anybody.
+%%% anybody; for another version of the package it is what is preferred.
 -module(bc_gitops_source_hex).
 -behaviour(bc_gitops_source).
 
@@ -40,6 +40,11 @@ choose(Name, Version, Options) ->
             with_registries(fun(Repos) -> ask(Repos, Name, Version, Timed) end)
     end.
 
+%% What was chosen for another version stays wherever this one allows it. The package itself is looked
+%% for as if it were new.
+preferred(Name, Options) ->
+    [Locked || #{name := N} = Locked <- maps:get(prefer, Options, []), N =/= Name].
+
 is_lock_of(Name, Version, Lock) ->
     lists:any(fun(#{name := N, version := V}) -> N =:= Name andalso V =:= Version end, Lock).
 
@@ -59,7 +64,8 @@ with_registries(Fun) ->
     end.
 
 ask(Repos, Name, Version, Options) ->
-    case request(#{op => resolve, name => Name, version => Version}, Repos, Options) of
+    Request = #{op => resolve, name => Name, version => Version, lock => preferred(Name, Options)},
+    case request(Request, Repos, Options) of
         {ok, #{lock := Lock, retired := Retired}} ->
             warn(Name, Retired),
             known(Lock);
