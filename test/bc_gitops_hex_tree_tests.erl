@@ -21,6 +21,18 @@ an_unknown_tool_is_named_test() ->
 a_makefile_with_c_is_nothing_for_rebar3_test() ->
     ?assertMatch({error, {build_tools_differ, #{package := <<"p2">>}}}, arrange([[rebar3], [make]], native)).
 
+two_packages_with_one_application_are_named_test() ->
+    bct_dir:with("hextree", fun(Root) ->
+        Packages = [package(Root, N, [rebar3], plain) || N <- [1, 2, 3]],
+        Same = [Package#{app := case Name of <<"p1">> -> App; _ -> <<"lib">> end}
+                || #{name := Name, app := App} = Package <- Packages],
+        {error, {same_application, Details}} = bc_gitops_hex_tree:arrange(<<"p1">>, Same, Root),
+        #{app := <<"lib">>, packages := [<<"p2">>, <<"p3">>], message := Message} = Details,
+        ?assertEqual([], [Part || Part <- ["p2 1.2.3 and p3 1.2.3", "application, lib,", "p1 needs them"],
+                                  string:find(Message, Part) =:= nomatch]),
+        ?assertNot(filelib:is_dir(filename:join(Root, "_checkouts")))
+    end).
+
 rebar3_finds_applications_in_checkouts_test() ->
     in_tree([[rebar3], [rebar3]], plain, fun({ok, rebar3}, Dir) ->
         ?assertEqual(["app1", "app2"], lists:sort(filelib:wildcard("*", join(Dir, "_checkouts")))),

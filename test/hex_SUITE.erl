@@ -154,8 +154,13 @@ each_failure_has_its_own_sentence(Config) ->
         {bch_util, "1.0", bad_name, ["1.0", "write it like"]},
         {bch_retired, "1.0.0", version_retired, ["bch_retired 1.0.0", "retired", "1.1.0"]},
         {bch_tampered, "1.0.0", checksum_mismatch, ["bch_tampered 1.0.0", "hexpm"]},
-        {bch_forged, "1.0.0", bad_signature, ["bch_forged", "hexpm", "sign"]}
+        {bch_forged, "1.0.0", bad_signature, ["bch_forged", "hexpm", "sign"]},
+        {bch_forked, "1.0.0", same_application,
+         ["bch_fork 1.0.0 and bch_low 1.1.0", "application, bch_low,", "bch_forked needs them"]}
     ],
+    ok = bct_hex:publish(maps:get(hexpm, world(Config)), [
+        (bct_hex:erlang("bch_low", "1.0.0", []))#{name := <<"bch_fork">>, app => <<"bch_low">>},
+        bct_hex:erlang("bch_forked", "1.0.0", [{"bch_low", "~> 1.0"}, {"bch_fork", "~> 1.0"}])]),
     _ = push(Config, [{Name, Version} || {Name, Version, _, _} <- Expected]),
     _ = start(Config),
     {error, {actions_failed, Failed}} = bc_gitops:reconcile(),

@@ -20,7 +20,7 @@
     host_application,
     version_retired, no_resolution, checksum_changed, sha256_missing, bad_sha256,
     %% what the source holds
-    plugin_missing, build_tool_unknown, build_tools_differ,
+    plugin_missing, build_tool_unknown, build_tools_differ, same_application,
     bad_manifest, build_failed, unknown_project, app_not_built, invalid_app_file, bad_app_file, invalid_beam,
     modules_missing, beam_misnamed, too_many_modules, too_many_atoms, too_many_files, too_large,
     too_deep, special_file, link_outside, output_limit, process_limit, memory_limit, disk_limit,

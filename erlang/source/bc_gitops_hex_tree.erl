@@ -33,14 +33,31 @@
 -spec arrange(Name :: binary(), [package()], Dir :: binary()) ->
     {ok, rebar3 | mix | erlang_mk} | failure().
 arrange(Name, Packages, Dir) ->
-    case tool(Name, [{manager(Package), Package} || Package <- Packages]) of
-        {ok, Tool} ->
+    Managed = [{manager(Package), Package} || Package <- Packages],
+    case {same_application(Name, Packages), tool(Name, Managed)} of
+        {{error, _} = Error, _} -> Error;
+        {ok, {error, _} = Error} -> Error;
+        {ok, {ok, Tool}} ->
             case moved(Tool, Name, Packages, Dir) of
                 ok -> {ok, Tool};
                 {error, _} = Error -> Error
-            end;
-        {error, _} = Error ->
-            Error
+            end
+    end.
+
+%% A node has one application of a name: two packages with it can neither be built nor run together.
+same_application(Name, Packages) ->
+    Apps = [App || #{app := App} <- Packages],
+    case lists:sort(Apps -- lists:usort(Apps)) of
+        [] ->
+            ok;
+        [App | _] ->
+            Each = [Package || #{app := A} = Package <- Packages, A =:= App],
+            Named = [[N, " ", V] || #{name := N, version := V} <- Each],
+            Message = text("the Hex packages ~ts bring the same application, ~ts, of which a node has one, and "
+                           "~ts needs them together; use a version of ~ts that needs one of them alone, or build "
+                           "it from a git repository of yours whose dependencies name one of them",
+                           [lists:join(" and ", Named), App, Name, Name]),
+            {error, {same_application, #{app => App, packages => [N || #{name := N} <- Each], message => Message}}}
     end.
 
 %% What builds one package. One of both worlds is Erlang: mix would have rebar3 build it.
