@@ -65,23 +65,38 @@ members(#{dir := Dir}) ->
     [filename:dirname(filename:dirname(File))
      || File <- filelib:wildcard("{apps,lib}/*/src/*.app.src", Dir)].
 
-%% @doc A package may be built with a plugin, which is no package that it needs. rebar3 goes on without
-%% one until a hook calls it; then 3.19 says so, and 3.24 crashes.
+%% @doc A package may be built with a plugin, which is no package that it needs: no registry says so, and
+%% most plugins that packages name are of use to their authors alone. rebar3 goes on without one until a
+%% hook calls it; then 3.19 says so, and 3.24 crashes.
 -spec failure(bc_gitops_build_tool:context(), binary()) ->
     {plugin_missing, binary()} | unknown.
-failure(#{deps := here, app := App}, Output) ->
+failure(#{deps := here, app := App, dir := Dir}, Output) ->
     Called = re:run(Output, "in namespace '[^']+' not found|Uncaught error in rebar_core", [{capture, none}]),
     Absent = re:run(Output, "Errors loading plugin (.+)\\. Run", [{capture, all_but_first, binary}]),
     case {Called, Absent} of
         {match, {match, [Plugin]}} ->
-            Text = "~s, or a package that it needs, is built with the rebar3 plugin ~ts, and plugins are not "
-                   "fetched for Hex packages; build it from its git repository (source type git)",
-            {plugin_missing, bc_gitops_words:text(Text, [App, Plugin])};
+            Text = "~ts built with the rebar3 plugin ~ts, which no registry names and nobody has fetched; "
+                   "take ~s from its git repository (source type git): then rebar3 itself fetches what it "
+                   "needs, plugins included",
+            {plugin_missing, bc_gitops_words:text(Text, [users(App, Plugin, Dir), Plugin, App])};
         _ ->
             unknown
     end;
 failure(_Context, _Output) ->
     unknown.
+
+%% Whose configuration has the word in it.
+users(App, Plugin, Dir) ->
+    Pattern = ["\\b", Plugin, "\\b"],
+    Named = [filename:basename(filename:dirname(File)) || File <- filelib:wildcard("_checkouts/*/rebar.config", Dir),
+             {ok, Text} <- [file:read_file(filename:join(Dir, File))], re:run(Text, Pattern) =/= nomatch],
+    Name = atom_to_list(App),
+    case {Named, Named -- [Name]} of
+        {[], _} -> [Name, ", or a package that it needs, is"];
+        {_, []} -> [Name, " is"];
+        {_, Others} -> [lists:join(" and ", Others), ", needed by ", Name, ", ",
+                        case Others of [_] -> "is"; _ -> "are" end]
+    end.
 
 any(Dir, Patterns) ->
     lists:any(fun(Pattern) -> filelib:wildcard(Pattern, Dir) =/= [] end, Patterns).
