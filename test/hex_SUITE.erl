@@ -18,7 +18,8 @@ all() ->
         each_failure_has_its_own_sentence, a_registry_that_is_gone_is_said,
         a_key_that_is_refused_is_said, an_archive_that_changed_since_is_refused,
         a_private_registry_is_used_with_its_key, a_key_may_stand_in_a_variable, no_key_is_shown,
-        what_two_apps_need_is_fetched_once, a_plugin_that_is_needed_is_named,
+        what_two_apps_need_is_fetched_once, archives_that_are_kept_have_a_limit,
+        a_plugin_that_is_needed_is_named,
         from_git_rebar3_fetches_plugins_itself,
         make_builds_what_says_so, elixir_packages, packages_for_all_tools_together
     ].
@@ -334,6 +335,26 @@ what_two_apps_need_is_fetched_once(Config) ->
     ok = said(bc_gitops:reconcile()),
     ?assertEqual({[{bch_low, "1.1.0"}], "1.0.0"}, {needs(bch_other), version(bch_top)}),
     ?assertMatch(#{<<"bch_low-1.1.0.tar">> := 1, <<"bch_other-1.0.0.tar">> := 1}, tarballs(Config)).
+
+%% What is kept of archives has a limit: the file that was not asked for the longest goes, whatever it
+%% is. It takes no room on the disk.
+archives_that_are_kept_have_a_limit(Config) ->
+    Tarballs = filename:join(maps:get(dir, context(Config)), "workspace/packages/tarballs"),
+    ok = filelib:ensure_path(Tarballs),
+    Old = filename:join(Tarballs, "old"),
+    {ok, File} = file:open(Old, [write, raw]),
+    {ok, _} = file:position(File, 2 * 1024 * 1024 * 1024),
+    ok = file:truncate(File),
+    ok = file:close(File),
+    ok = file:change_time(Old, {{2020, 1, 1}, {0, 0, 0}}),
+    Kept = fun() -> {ok, Names} = file:list_dir(Tarballs), Names end,
+    _ = push(Config, [{bch_top, "1.0.0"}]),
+    _ = start(Config),
+    ?assertEqual(["old"], Kept()),
+    ok = said(bc_gitops:reconcile()),
+    ?assertEqual({4, false}, {length(Kept()), lists:member("old", Kept())}),
+    ok = bc_gitops_workspace:cleanup(),
+    ?assertEqual([], Kept()).
 
 %%% Other build tools
 

@@ -14,7 +14,8 @@ suite() ->
 
 all() ->
     [
-        archives_and_trees_are_deployed_and_upgraded, releases_are_deployed_and_upgraded, a_bad_upgrade_leaves_the_old_version,
+        archives_and_trees_are_deployed_and_upgraded, releases_are_deployed_and_upgraded,
+        an_archive_with_a_directory_at_the_top_keeps_its_links, a_bad_upgrade_leaves_the_old_version,
         another_node_has_the_content, connected_nodes_are_asked, a_node_that_is_gone_gives_way,
         only_content_ids_cross_the_border
     ].
@@ -103,6 +104,27 @@ releases_are_deployed_and_upgraded(Config) ->
     ?assertEqual(ok, bc_gitops:reconcile()),
     ?assertEqual({"1.1.0", "1.1.0"}, {version(bct_shop), version(mesh_small)}),
     ?assertMatch({ok, #{status := synced}}, bc_gitops:status()).
+
+%% As forges and `git archive --prefix' make them. Links within the project, and one that leaves its
+%% directory and comes back, mean what they meant where they were packed; a committed _build is not used.
+an_archive_with_a_directory_at_the_top_keeps_its_links(Config) ->
+    Store = store(?config(dir, Config), "store"),
+    Top = "mesh_linked-1.0.0/",
+    Files = bct_app:rebar3("mesh_linked", "1.0.0", [
+        {"assets/a.txt", "asset"}, {"_build/default/lib/mesh_stale/ebin/mesh_stale.app", "stale"}]),
+    Links = [{"priv/assets", "../assets"}, {"priv/again.txt", "../../mesh_linked-1.0.0/assets/a.txt"}],
+    Archive = bct_release:pack(?config(dir, Config),
+        [{Top ++ Path, Content} || {Path, Content} <- Files]
+        ++ [{Top ++ Path, {symlink, Target}} || {Path, Target} <- Links]),
+    ok = put(Store, raw(Archive), Archive),
+    _ = bct_gitops:push(?config(context, Config), [spec(yaml, mesh_linked, "1.0.0", raw(Archive))]),
+    _ = start(Config, [Store]),
+    ?assertEqual(ok, bc_gitops:reconcile()),
+    ?assertEqual("1.0.0", version(mesh_linked)),
+    [?assertEqual({ok, <<"asset">>}, file:read_file(filename:join(code:priv_dir(mesh_linked), File)))
+     || File <- ["assets/a.txt", "again.txt"]],
+    {ok, #{libs := Libs}} = bc_gitops_workspace:lookup(key(mesh_linked)),
+    ?assertEqual([mesh_linked], [Name || #{name := Name} <- Libs]).
 
 key(Name) ->
     {ok, #app_state{path = Path}} = bc_gitops:get_app_status(Name),
