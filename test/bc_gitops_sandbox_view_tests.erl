@@ -82,3 +82,15 @@ the_system_has_no_homes_and_no_secrets_test() ->
     [?assertNot(lists:member(Path, Shown))
      || Path <- ["/", "/etc", "/root", "/home", "/var", "/run", "/opt", "/etc/shadow", "/etc/ssl", "/etc/ssh"]],
     ?assert(lists:member("/usr", Shown)).
+
+%% As /etc is: over the rest of /usr, and after everything else read-only.
+configuration_of_local_programs_is_covered_test() ->
+    case file:read_link_info("/usr/local/etc") of
+        {ok, Info} when element(3, Info) =:= directory ->
+            Shown = bc_gitops_sandbox_view:system(),
+            [_, _ | After] = lists:dropwhile(fun(Arg) -> Arg =/= "/usr" end, Shown),
+            ?assertMatch(["--tmpfs", "/usr/local/etc" | _],
+                         lists:dropwhile(fun(Arg) -> Arg =/= "--tmpfs" end, After));
+        _ ->
+            ok
+    end.

@@ -114,7 +114,7 @@ without_the_sandbox_only_the_environment_is_safe(Config) ->
     {{ok, _}, Log} = attacked(rebar3, Config),
     Safe = names(Host) -- bct_hostile:breaches(Log),
     ?assertEqual(["environment"], Safe -- ["setting" || bct_server:user() =/= "root"]),
-    [file:delete([File, ".written"]) || {_, File} <- maps:get(files, Host)],
+    [ok = file:delete(<<File/binary, ".written">>) || {_, File} <- maps:get(files, Host)],
     ok = file:delete(filename:join(maps:get(dir, Host), "home/code.beam")).
 
 %% Nor without the sandbox, as long as it keeps to where it may write.

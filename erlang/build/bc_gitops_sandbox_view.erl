@@ -18,6 +18,8 @@
               "pki/tls/certs", "pki/tls/openssl.cnf", "protocols", "resolv.conf", "services",
               "ssh/ssh_known_hosts", "ssl/cert.pem", "ssl/certs", "ssl/openssl.cnf", "static",
               "timezone"]).
+%% Shown as /etc is: programs that were installed by hand have theirs here.
+-define(LOCAL_ETC, "/usr/local/etc").
 %% Where many keep theirs: never shown as a whole because a variable names it.
 -define(SHARED, ["/", "/dev", "/etc", "/home", "/media", "/mnt", "/opt", "/proc", "/root", "/run",
                  "/srv", "/sys", "/tmp", "/var", "/var/lib", "/var/tmp"]).
@@ -33,11 +35,25 @@
 -spec system() -> [file:filename_all()].
 system() ->
     lists:append([as_it_is(Path, file:read_link(Path)) || Path <- ?SYSTEM])
+        ++ lists:append([["--tmpfs", Dir] || Dir <- local_etc()])
         ++ lists:append([ro_bind(Path) || Path <- always() -- ?SYSTEM])
         ++ ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"].
 
 always() ->
-    ?SYSTEM ++ [filename:join("/etc", Name) || Name <- ?ETC].
+    ?SYSTEM ++ etc("/etc") ++ lists:append([etc(Dir) || Dir <- local_etc()]).
+
+etc(Dir) -> [filename:join(Dir, Name) || Name <- ?ETC].
+
+%% A link leads to where nothing is shown.
+local_etc() ->
+    case file:read_link_info(?LOCAL_ETC) of
+        {ok, #file_info{type = directory}} -> [?LOCAL_ETC];
+        _ -> []
+    end.
+
+%% Whether all builds see it.
+is_shown(Path) ->
+    is_in(Path, always() -- ?SYSTEM) orelse is_in(Path, ?SYSTEM) andalso not is_in(Path, local_etc()).
 
 as_it_is(Path, {ok, Target}) -> ["--symlink", Target, Path];
 as_it_is(Path, {error, _}) -> ro_bind(Path).
@@ -64,7 +80,7 @@ of_build(#{scratch := Scratch, workspace := Workspace, network := Network, env :
         ++ lists:append([["--ro-bind", Path, Path] || Path <- Paths])
         ++ lists:append([["--symlink", Target, Link] || {Link, Target} <- Links])
         ++ lists:append(Over) ++ lists:append([["--bind", Dir, Dir] || Dir <- Writable])
-        ++ lists:append(ReadOnly).
+        ++ lists:append(ReadOnly) ++ lists:append([["--remount-ro", Dir] || Dir <- local_etc()]).
 
 %% Where the disk takes no directory bubblewrap fails and says so.
 made(Dir) ->
@@ -92,9 +108,9 @@ readable(Environment, Network, Own) ->
     Pairs = [{Path, Real} || Path <- lists:usort(Found), Real <- real([Path]),
                              is_modest(Real, Own), is_there(Real, Network)]
         ++ [{Path, Real} || Path <- bc_gitops_build_config:readable(), Real <- real([Path])],
-    Paths = outermost([Real || {_, Real} <- Pairs], always()),
+    Paths = outermost([Real || {_, Real} <- Pairs, not is_shown(Real)]),
     Links = [Pair || {Path, Real} = Pair <- Pairs, Path =/= Real],
-    Outer = outermost([Path || {Path, _} <- Links], always() ++ Paths),
+    Outer = outermost([Path || {Path, _} <- Links, not is_shown(Path), not is_in(Path, Paths)]),
     {Paths, [Pair || {Path, _} = Pair <- lists:usort(Links), lists:member(Path, Outer)]}.
 
 %% What does not exist has none, and a relative path means nothing elsewhere.
@@ -103,9 +119,9 @@ real(Paths) ->
              {ok, Real} <- [bc_gitops_tree:real_path(Path)]].
 
 %% Those that are not in another one; a path sorts before what is in it.
-outermost(Paths, Shown) ->
+outermost(Paths) ->
     Add = fun(Path, Acc) ->
-        case is_in(Path, Acc) orelse is_in(Path, Shown) of
+        case is_in(Path, Acc) of
             true -> Acc;
             false -> Acc ++ [Path]
         end
@@ -176,7 +192,7 @@ installation(Program) ->
 %% What is ours, or a secret, and lies in what may be read.
 covered(Paths, Own) ->
     OfHome = real([filename:join(Home, Name) || Home <- home(), Name <- ?SECRETS_OF_HOME]),
-    outermost([Path || Path <- Own ++ OfHome, is_in(Path, always() ++ Paths)], []).
+    outermost([Path || Path <- Own ++ OfHome, is_shown(Path) orelse is_in(Path, Paths)]).
 
 %% A directory is made read-only last: what the build may write can be in it.
 cover(Path) ->

@@ -11,7 +11,7 @@
 %% configuration there.
 host(Dir) ->
     Home = filename:join(Dir, "home"),
-    Files = [{Name, filename:join(Dir, Path)} || {Name, Path} <- files()],
+    Files = [{Name, filename:join(Dir, Path)} || {Name, Path} <- files() ++ of_the_system()],
     [begin
         ok = filelib:ensure_dir(File),
         ok = file:write_file(File, ?CANARY)
@@ -33,6 +33,14 @@ files() ->
      {clone, "clone/.git/config"}, {other_build, "workspace/store/other-1/lib/other/ebin/other.app"},
      {other_scratch, "workspace/scratch/other/1/src/other/secret"},
      {tools_home, "workspace/tools/home/file"}].
+
+%% Who may do so also has one among the system's own.
+of_the_system() ->
+    File = "/usr/local/etc/bct-hostile-" ++ os:getpid(),
+    case file:write_file(File, "") of
+        ok -> [{local_etc, File}];
+        {error, _} -> []
+    end.
 
 %% A node with its port mapper, and a socket of an agent.
 servers(Dir) ->
@@ -71,7 +79,8 @@ listener(Socket) ->
     receive {Pid, listens} -> Pid end.
 
 %% @doc Ends and undoes what `host/1' did.
-leave(#{before := Before, config := Config, servers := Servers}) ->
+leave(#{before := Before, config := Config, servers := Servers, files := Files}) ->
+    [file:delete(<<File/binary, End/binary>>) || {local_etc, File} <- Files, End <- [<<>>, <<".written">>]],
     #{epmd := Epmd, node := Node, listener := Listener} = Servers,
     Listener ! stop,
     ok = bct_server:stop(Node),
