@@ -225,6 +225,20 @@ appups_are_read_test() ->
         ?assertMatch({ok, _}, bc_gitops_native:appup_read(File, 1))
     end).
 
+every_appup_of_otp_is_read_test() ->
+    Files = filelib:wildcard(filename:join(code:lib_dir(), "*/ebin/*.appup")),
+    ?assert(length(Files) > 10),
+    [?assertEqual({File, consulted(File)}, {File, bc_gitops_native:appup_read(list_to_binary(File), 1000)})
+     || File <- Files].
+
+consulted(File) ->
+    {ok, [{Version, Up, Down}]} = file:consult(File),
+    From = fun(Text) when is_list(Text) -> list_to_binary(Text);
+              (Expression) -> {regex, Expression}
+           end,
+    [Ups, Downs] = [[{From(V), Instructions} || {V, Instructions} <- Entries] || Entries <- [Up, Down]],
+    {ok, #{version => list_to_binary(Version), up => Ups, down => Downs}}.
+
 broken_appups_are_named_with_their_places_test_() ->
     Cases = [
         {"{\"1\",\n [{\"0\", [{load_modul, m}]}], []}.",
