@@ -61,3 +61,16 @@ dependencies_are_restored_first_and_circles_wait_for_nobody_test() ->
         (app(revision(<<"1">>, [c]), undefined))#{name := d}
     ],
     ?assertEqual(#{a => [b], b => [], c => [b], d => []}, bc_gitops_recovery:order(Apps)).
+
+%% What ran is started after what it needs, what was half removed is removed, the rest has no goal.
+the_goals_of_what_was_found_test() ->
+    Ran = (app(revision(<<"1">>, [b]), undefined))#{name := a, commit := <<"c">>},
+    Needed = (app(revision(<<"1">>), undefined))#{name := b},
+    Removed = (app(revision(<<"1">>), switch(remove, undefined, ?OLD_VM)))#{name := c},
+    Never = (app(undefined, undefined))#{name := d},
+    {Apps, Goals} = bc_gitops_recovery:goals([Ran, Needed, Removed, Never], ?VM, 5),
+    ?assertEqual([Ran, Needed, Removed#{switch := undefined}, Never], Apps),
+    ?assertEqual(
+        [{a, restore, [b], 5}, {b, restore, [], 5}, {c, remove, [], 5}],
+        [{Name, What, After, Seq} || #{name := Name, what := What, 'after' := After, seq := Seq} <- Goals]),
+    ?assertMatch([#{commit := <<"c">>} | _], Goals).

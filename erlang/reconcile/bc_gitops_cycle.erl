@@ -1,5 +1,5 @@
 %%% @doc One cycle: follow the repository, read what it wants, compare with what is here, and say what
-%%% each app is to become. Runs in a process of its own; changes nothing but the clone.
+%%% each app is to become. Changes nothing but the clone.
 %%%
 %%% When the newest desired state cannot be read, the last one that could be is still compared with
 %%% what is here: an app that stopped is started again while the remote is down.
@@ -7,8 +7,8 @@
 
 -include("bc_gitops.hrl").
 
--export([start/1, run/1, preview/1]).
--export([goals/2, notes/3, summarize/3]).
+-export([run/1, preview/1]).
+-export([goals/2, notes/3, summarize/3, unreadable/2, failures/1]).
 
 -export_type([input/0, outcome/0]).
 
@@ -38,12 +38,6 @@
 -define(REFRESH, 15000).
 %% A user's get_current_state/0 that takes longer than this counts as unknown.
 -define(CURRENT_STATE, 5000).
-
-%% @doc Runs a cycle in a monitored process; its outcome comes as `{bc_gitops_cycle, Pid, Outcome}'.
--spec start(input()) -> {pid(), reference()}.
-start(Input) ->
-    Owner = self(),
-    spawn_opt(fun() -> Owner ! {?MODULE, self(), run(Input)} end, [link, monitor]).
 
 -spec run(input()) -> outcome().
 run(Input) ->
@@ -153,6 +147,8 @@ compare(_Followed, {error, Reason}, #{snapshot := Snapshot, commit := Commit} = 
 error_of({ok, _}) -> undefined;
 error_of({error, Reason}) -> {desired_state, Reason}.
 
+%% @doc The outcome of a cycle that found out nothing: all is as it was.
+-spec unreadable(Reason :: term(), input() | bc_gitops_memory:memory()) -> outcome().
 unreadable(Reason, #{commit := Commit, snapshot := Snapshot, needs := Needs, refusal := Refusal}) ->
     #{
         error => {desired_state, Reason}, snapshot => Snapshot, commit => Commit, needs => Needs,
@@ -335,3 +331,18 @@ summarize(#{error := Error, commit := Commit, summary := Summary, plan := Plan},
         repo => Url, branch => Branch, commit => Commit, error => Error,
         spec_errors => Errors, warnings => Warnings
     }.
+
+%% @doc What of an outcome counts as failed for those who asked for the cycle.
+-spec failures(outcome()) -> [map()].
+failures(#{commit := Commit, summary := #{errors := Errors}, plan := Plan}) ->
+    Refused = case Plan of
+        #{refused := #{} = Details} ->
+            [#{app => undefined, action => remove, commit => Commit, reason => {removal_refused, Details}}];
+        #{} ->
+            []
+    end,
+    Refused ++ [
+        #{app => maps:get(name, Error, undefined), action => parse, commit => Commit,
+          reason => {spec_errors, [Error]}}
+     || Error <- Errors
+    ].

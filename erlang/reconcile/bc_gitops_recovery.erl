@@ -4,7 +4,7 @@
 %%% may have taken the VM down: the second time its revision is set aside.
 -module(bc_gitops_recovery).
 
--export([judge/2, order/1]).
+-export([goals/3, judge/2, order/1]).
 
 -export_type([verdict/0]).
 
@@ -13,6 +13,23 @@
 -type verdict() :: restore | remove | wait | aside.
 
 -define(DEATHS, 2).
+
+%% @doc The apps with their journals closed, and the goals of those that are to be started or removed.
+-spec goals([bc_gitops_state:app()], Incarnation :: term(), Seq :: pos_integer()) ->
+    {[bc_gitops_state:app()], [bc_gitops_goal:goal()]}.
+goals(Apps, Incarnation, Seq) ->
+    Judged = [judge(App, Incarnation) || App <- Apps],
+    After = order([App || {restore, App} <- Judged]),
+    {[App || {_Verdict, App} <- Judged],
+     lists:flatmap(fun({Verdict, App}) -> goal(Verdict, App, Seq, After) end, Judged)}.
+
+goal(restore, #{name := Name, commit := Commit}, Seq, After) ->
+    [bc_gitops_goal:restore(Name, #{seq => Seq, commit => Commit, 'after' => maps:get(Name, After),
+                                    reasons => [found_on_disk]})];
+goal(remove, #{name := Name, commit := Commit}, Seq, _After) ->
+    [bc_gitops_goal:remove(Name, #{seq => Seq, commit => Commit, reasons => [half_removed]})];
+goal(_Verdict, _App, _Seq, _After) ->
+    [].
 
 %% @doc The verdict, and the app with its journal closed.
 -spec judge(bc_gitops_state:app(), Incarnation :: term()) -> {verdict(), bc_gitops_state:app()}.
