@@ -139,9 +139,9 @@ handle_info(_Message, State) ->
     {noreply, State}.
 
 %% States of processes may hold secrets.
--spec format_status(map()) -> map().
+-spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->
-    maps:map(fun(_Key, _Value) -> hidden end, Status).
+    maps:map(fun(log, _) -> []; (_Key, _Value) -> hidden end, Status).
 
 %% It must not go on while what it did is undone.
 end_worker(undefined) ->
