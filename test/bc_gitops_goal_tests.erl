@@ -85,3 +85,24 @@ the_lock_of_the_same_version_and_source_is_used_again_test_() ->
         ?_assertEqual(#{lock => Lock}, bc_gitops_goal:lock(goal(<<"2">>, <<"e">>), [Other, Locked(<<"2">>, <<"e">>)])),
         ?_assertEqual(#{}, bc_gitops_goal:lock(goal(<<"1">>, <<"e">>), [undefined, Before]))
     ].
+
+%% Only what is to be fetched or built has nothing prepared.
+the_way_to_a_goal_test() ->
+    Goal = goal(<<"2">>, <<"e">>),
+    Old = running(<<"1">>, <<"e">>, undefined),
+    ?assertMatch({deploy, #{version := <<"2">>, key := undefined}, undefined}, bc_gitops_goal:way(Goal, undefined, Old)),
+    ?assertMatch({upgrade, #{version := <<"2">>}, undefined}, bc_gitops_goal:way(Goal, Old, Old)),
+    Other = running(<<"2">>, <<"other">>, <<"r">>),
+    ?assertMatch({reconfigure, #{env_fp := <<"e">>, key := <<"k">>, revision := <<"r">>}, #{key := <<"k">>}},
+                 bc_gitops_goal:way(Goal, Other, Old)),
+    ?assertEqual(none, bc_gitops_goal:way(Goal, running(<<"2">>, <<"e">>, undefined), Old)),
+    ?assertEqual({remove, undefined, #{}}, bc_gitops_goal:way(bc_gitops_goal:remove(a, #{}), Other, Old)),
+    ?assertEqual({restore, Old, #{}}, bc_gitops_goal:way(bc_gitops_goal:restore(a, #{}), undefined, Old)).
+
+a_newer_goal_keeps_the_commit_that_is_known_test() ->
+    Known = goal(<<"1">>, <<"e">>, #{wanted => <<"x">>, seq => 1}),
+    Newer = goal(<<"1">>, <<"e">>, #{seq => 2}),
+    ?assertEqual(Newer#{wanted := <<"x">>}, bc_gitops_goal:refreshed(Newer, Known)),
+    ?assertEqual(Known, bc_gitops_goal:refreshed(Known, Newer)),
+    None = bc_gitops_goal:none(a, #{seq => 3}),
+    ?assertEqual(None, bc_gitops_goal:refreshed(None, None)).

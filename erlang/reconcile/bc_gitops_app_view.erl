@@ -3,9 +3,9 @@
 
 -include("bc_gitops.hrl").
 
--export([publish/1, event/4, isolation/2]).
+-export([publish/1, begun/1, ended/3]).
 
--export_type([view/0]).
+-export_type([view/0, attempt/0]).
 
 -type view() :: #{
     state := bc_gitops_registry:app_state_name(),
@@ -18,6 +18,15 @@
     retry_at := integer() | undefined,
     action := bc_gitops_goal:step() | undefined,
     waits_for := [atom()]
+}.
+
+%% What events tell of an attempt.
+-type attempt() :: #{
+    action := bc_gitops_goal:step(),
+    target := bc_gitops_state:revision() | undefined,
+    running := bc_gitops_state:revision() | undefined,
+    store := bc_gitops_state:app(),
+    runtime := module()
 }.
 
 %% @doc Writes both rows.
@@ -146,17 +155,32 @@ what_next(_State) -> <<"an attempt is under way">>.
 quarantined(undefined) -> undefined;
 quarantined(#{reason := Reason, at := At}) -> #{reason => bc_gitops_failure:describe(Reason), since => At}.
 
-%% @doc The isolation of what is or was to be switched on.
--spec isolation(bc_gitops_state:revision() | undefined, bc_gitops_state:app()) -> isolation_mode().
+%% events
+
+-spec begun(attempt()) -> ok.
+begun(Attempt) ->
+    execute(start, #{system_time => erlang:system_time()}, metadata(Attempt), Attempt).
+
+%% @doc Duration is in native time.
+-spec ended(ok | {error, term()}, Duration :: integer(), attempt()) -> ok.
+ended(Result, Duration, Attempt) ->
+    execute(stop, #{duration => Duration}, (metadata(Attempt))#{result => Result}, Attempt).
+
+execute(Point, Measurements, Metadata, #{action := Action}) ->
+    bc_gitops_telemetry:execute([bc_gitops, event_name(Action), Point], Measurements, Metadata).
+
+metadata(#{action := Action, target := Target, running := Running, store := Store, runtime := Runtime}) ->
+    #{name := Name, commit := Commit} = Store,
+    #{
+        app => Name, action => Action, runtime => Runtime, isolation => isolation(Target, Store),
+        from_version => field(version, Running), to_version => field(version, Target),
+        commit => Commit
+    }.
+
+%% Of what is or was to be switched on.
 isolation(#{spec := #app_spec{isolation = Isolation}}, _Store) -> Isolation;
 isolation(undefined, #{current := #{spec := #app_spec{isolation = Isolation}}}) -> Isolation;
 isolation(undefined, _Store) -> embedded.
-
-%% @doc Sends the event of an action.
--spec event(start | stop, bc_gitops_goal:step(), Measurements :: map(), Metadata :: map()) -> ok.
-event(Point, Action, Measurements, Metadata) ->
-    Event = [bc_gitops, event_name(Action), Point],
-    bc_gitops_telemetry:execute(Event, Measurements, Metadata#{action => Action}).
 
 event_name(restore) -> deploy;
 event_name(Action) -> Action.

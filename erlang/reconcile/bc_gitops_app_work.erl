@@ -6,6 +6,7 @@
 
 -export([start/1, stop/1, is_result/2]).
 -export([prepare/3, switch/4, remove/2, works_side_by_side/1]).
+-export([prepare_deadline/2, switch_deadline/3]).
 
 -export_type([worker/0, outcome/0]).
 
@@ -99,3 +100,24 @@ left(_Action, _Reason, _Module, _Old) ->
 -spec remove(module(), atom()) -> ok | {error, term()}.
 remove(Module, Name) ->
     bc_gitops_runtime:remove(Module, Name).
+
+%% @doc Milliseconds that preparing may take: a goal may stand in the build pool's queue behind all others
+%% of its cycle.
+-spec prepare_deadline(bc_gitops_goal:goal(), bc_gitops_config:config()) -> pos_integer().
+prepare_deadline(#{share := Share}, Config) ->
+    #{git_timeout := Git, build_timeout := Build, build_jobs := Jobs} = Config,
+    (Git + Build) * ((Share + Jobs - 1) div Jobs) + grace(Config).
+
+%% @doc Milliseconds that a switch may take. A module that cannot prepare fetches and builds in it.
+-spec switch_deadline(bc_gitops_goal:step(), Prepared :: map(), bc_gitops_config:config()) -> pos_integer().
+switch_deadline(Action, Prepared, Config)
+        when map_size(Prepared) =:= 0, Action =:= deploy orelse Action =:= upgrade ->
+    #{git_timeout := Git, build_timeout := Build} = Config,
+    Git + Build + grace(Config);
+switch_deadline(_Action, _Prepared, Config) ->
+    grace(Config).
+
+%% Stop, start, and both again to go back, with as much as one of them for what the runtime's own
+%% watchdogs take.
+grace(#{start_timeout := Start, stop_timeout := Stop}) ->
+    3 * (Start + Stop).

@@ -7,7 +7,7 @@
 -include("bc_gitops.hrl").
 
 -export([apply/3, remove/2, blocked/3, none/2, restore/2]).
--export([same/2, action/2, target/2, lock/2, revision_id/1, depends_on/1]).
+-export([same/2, refreshed/2, action/2, way/3, target/2, lock/2, revision_id/1, depends_on/1]).
 -export([quarantine_id/1, is_quarantined/2, learn/2, satisfied_by/2]).
 
 -export_type([goal/0, step/0]).
@@ -90,6 +90,31 @@ identity(#{spec := Spec, source_fp := SourceFp, env_fp := EnvFp}) ->
 compatible(unknown, _) -> true;
 compatible(_, unknown) -> true;
 compatible(A, B) -> A =:= B.
+
+%% @doc The newer of two goals that are the same, with what the older one knew.
+-spec refreshed(Newer :: goal(), goal()) -> goal().
+refreshed(#{wanted := unknown} = Newer, #{wanted := Wanted}) -> Newer#{wanted := Wanted};
+refreshed(Newer, _Older) -> Newer.
+
+%% @doc What has to be done to arrive, with the revision it leads to and what is prepared for it;
+%% `undefined' when nothing is. Confirmed is what last ran well.
+-spec way(goal(), Running :: bc_gitops_state:revision() | undefined,
+          Confirmed :: bc_gitops_state:revision() | undefined) ->
+    none | {step(), Target :: bc_gitops_state:revision() | undefined, Prepared :: map() | undefined}.
+way(Goal, Running, Confirmed) ->
+    case action(Goal, Running) of
+        none ->
+            none;
+        restore ->
+            {restore, Confirmed, #{}};
+        remove ->
+            {remove, undefined, #{}};
+        reconfigure ->
+            Kept = maps:with([key, revision, lock], Running),
+            {reconfigure, target(Goal, Kept), Kept};
+        Action ->
+            {Action, target(Goal, #{}), undefined}
+    end.
 
 %% @doc What has to be done to arrive, given what runs (`undefined': nothing).
 -spec action(goal(), bc_gitops_state:revision() | undefined) -> step() | none.

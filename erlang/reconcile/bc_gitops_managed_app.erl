@@ -31,7 +31,6 @@
 -behaviour(gen_statem).
 
 -include("bc_gitops.hrl").
--include_lib("kernel/include/logger.hrl").
 
 -export([start_link/2, goal/2, dependency/3, stop/1]).
 -export([callback_mode/0, init/1, handle_event/4, terminate/3, format_status/1]).
@@ -49,7 +48,7 @@
     action :: bc_gitops_goal:step() | undefined,
     target :: bc_gitops_state:revision() | undefined,
     prepared :: map() | undefined,
-    deps = #{} :: #{atom() => waiting | done | failed},
+    deps = bc_gitops_app_deps:none() :: bc_gitops_app_deps:deps(),
     attempts = 0 :: non_neg_integer(),
     began :: integer() | undefined,             % of the attempt, native time
     error :: term(),                            % of the last attempt
@@ -60,9 +59,6 @@
     turn = none :: none | asked | mine,
     stopping = false :: boolean()
 }).
-
--define(HISTORY, 20).
-%% No domain of our own: OTP's default handler shows events without one and those of otp, nothing else.
 
 -spec start_link(bc_gitops_state:app(), bc_gitops_config:config()) -> {ok, pid()} | {error, term()}.
 start_link(App, Config) ->
@@ -105,7 +101,7 @@ init({#{name := Name} = Store, Config}) ->
 
 first(State, Data) ->
     ok = publish(State, Data),
-    ok = keep_builds(Data),
+    ok = bc_gitops_app_disk:keep_builds(Data#data.store),
     {ok, State, Data}.
 
 -spec handle_event(gen_statem:event_type(), term(), bc_gitops_registry:app_state_name(), #data{}) ->
@@ -113,12 +109,11 @@ first(State, Data) ->
 handle_event(cast, {goal, Goal}, State, Data) ->
     Seen = Data#data{seq = max(Data#data.seq, maps:get(seq, Goal))},
     on_goal(State, Goal, Seen);
-handle_event(cast, {dependency, Name, Result}, State, #data{deps = Deps} = Data)
-        when is_map_key(Name, Deps) ->
-    Outcome = case Result of ok -> done; error -> failed end,
-    on_dependency(State, Data#data{deps = Deps#{Name := Outcome}});
-handle_event(cast, {dependency, _Name, _Result}, _State, _Data) ->
-    keep_state_and_data;
+handle_event(cast, {dependency, Name, Result}, State, #data{deps = Deps} = Data) ->
+    case bc_gitops_app_deps:heard(Name, Result, Deps) of
+        unknown -> keep_state_and_data;
+        Heard -> on_dependency(State, Data#data{deps = Heard})
+    end;
 handle_event(cast, stop, State, Data)
         when State =:= switching; State =:= verifying; State =:= removing ->
     {keep_state, Data#data{stopping = true}};
@@ -156,7 +151,7 @@ handle_event({call, From}, _Request, _State, _Data) ->
 %% asked here: it may be the one that hangs.
 -spec terminate(term(), bc_gitops_registry:app_state_name(), #data{}) -> ok.
 terminate(_Reason, switching, Data) ->
-    _ = save(unjournal(drop_worker(Data))),
+    _ = saved(fun bc_gitops_app_record:unjournal/1, drop_worker(Data)),
     ok;
 terminate(_Reason, _State, Data) ->
     _ = drop_worker(Data),
@@ -178,7 +173,7 @@ format_status(Status) ->
 on_goal(State, Goal, #data{goal = Current} = Data)
         when State =:= switching; State =:= verifying; State =:= removing ->
     case Current =/= undefined andalso bc_gitops_goal:same(Goal, Current) of
-        true -> {keep_state, Data#data{goal = refreshed(Goal, Current), next = undefined}};
+        true -> {keep_state, Data#data{goal = bc_gitops_goal:refreshed(Goal, Current), next = undefined}};
         false -> {keep_state, Data#data{next = Goal}}
     end;
 on_goal(State, #{what := none}, #data{goal = #{origin := manual}} = Data)
@@ -188,7 +183,7 @@ on_goal(State, #{what := none}, #data{goal = #{origin := manual}} = Data)
 on_goal(State, Goal, #data{goal = Current} = Data) ->
     Found = found_stopped(Goal, Data),
     case Current =/= undefined andalso bc_gitops_goal:same(Goal, Current) of
-        true -> on_same_goal(State, Found#data{goal = refreshed(Goal, Current)});
+        true -> on_same_goal(State, Found#data{goal = bc_gitops_goal:refreshed(Goal, Current)});
         false -> begin_goal(Goal, Found)
     end.
 
@@ -201,21 +196,12 @@ found_stopped(#{reasons := Reasons}, #data{app = #app_state{}} = Data) ->
 found_stopped(_Goal, Data) ->
     Data.
 
-refreshed(Goal, Current) ->
-    case {Goal, Current} of
-        {#{wanted := unknown}, #{wanted := Wanted}} -> Goal#{wanted := Wanted};
-        _ -> Goal
-    end.
-
 on_same_goal(State, #data{goal = #{by_hand := true}} = Data)
         when State =:= backing_off; State =:= quarantined ->
-    attempt(Data#data{deps = waiting_for(Data#data.goal)});
+    attempt(Data#data{deps = bc_gitops_app_deps:new(Data#data.goal)});
 on_same_goal(State, Data) when State =:= backing_off; State =:= quarantined ->
     settle({error, Data#data.error}, Data),
-    case can_recover(Data) of
-        true -> recover(learn(Data));
-        false -> hold(learn(Data))
-    end;
+    recover_or_hold(learn(Data));
 on_same_goal(suspended, Data) ->
     settle({error, Data#data.error}, Data),
     {keep_state, Data};
@@ -223,20 +209,19 @@ on_same_goal(ready, #data{turn = asked} = Data) ->
     {keep_state, Data};
 on_same_goal(State, #data{goal = Goal} = Data)
         when State =:= ready; State =:= preparing; State =:= pending ->
-    on_dependency(State, Data#data{deps = waiting_for(Goal)});
+    on_dependency(State, Data#data{deps = bc_gitops_app_deps:new(Goal)});
 on_same_goal(_State, #data{goal = Goal} = Data) ->
     begin_goal(Goal, Data).
 
-learn(#data{goal = #{what := apply} = Goal, store = #{quarantine := #{} = Quarantine} = Store} = Data) ->
-    Data#data{store = Store#{quarantine := bc_gitops_goal:learn(Goal, Quarantine)}};
-learn(Data) ->
-    Data.
+%% A goal may know better what the quarantine is for.
+learn(#data{goal = Goal, store = Store} = Data) ->
+    Data#data{store = bc_gitops_app_record:learn(Goal, Store)}.
 
 begin_goal(Goal, Data0) ->
     Data = (cancelled(drop_worker(turn_done(Data0))))#data{
         goal = Goal, next = undefined, prepared = undefined, attempts = 0, retry_at = undefined,
-        recovering = false, recoveries = 0, deps = waiting_for(Goal),
-        store = with_goal(Goal, Data0#data.store)
+        recovering = false, recoveries = 0, deps = bc_gitops_app_deps:new(Goal),
+        store = bc_gitops_app_record:wanted(Goal, Data0#data.store)
     },
     case Goal of
         #{what := none} -> nothing_to_do(Data);
@@ -244,14 +229,6 @@ begin_goal(Goal, Data0) ->
         #{what := apply} -> begin_apply(Goal, Data);
         _ -> attempt(Data)
     end.
-
-with_goal(#{what := apply, dir := Dir, commit := Commit, origin := Origin}, Store) ->
-    Store#{dir := Dir, commit := Commit, origin := Origin};
-with_goal(_Goal, Store) ->
-    Store.
-
-waiting_for(#{'after' := Names}) ->
-    maps:from_list([{Name, waiting} || Name <- Names]).
 
 begin_apply(#{by_hand := ByHand} = Goal, #data{store = #{quarantine := Quarantine}} = Data) ->
     Satisfied = bc_gitops_goal:satisfied_by(Goal, running(Data)),
@@ -261,11 +238,7 @@ begin_apply(#{by_hand := ByHand} = Goal, #data{store = #{quarantine := Quarantin
         {false, true} when not ByHand ->
             #{reason := Reason} = Quarantine,
             settle({error, Reason}, Data),
-            Held = learn(Data#data{error = Reason, class = quarantine}),
-            case can_recover(Held) of
-                true -> recover(Held);
-                false -> hold(Held)
-            end;
+            recover_or_hold(learn(Data#data{error = Reason, class = quarantine}));
         {false, _} ->
             attempt(Data)
     end.
@@ -283,7 +256,7 @@ as_wanted(#data{store = Store} = Data) ->
     Clean = Data#data{error = undefined, class = undefined},
     Kept = case Store of
         #{quarantine := undefined} -> Clean;
-        _ -> save(Clean#data{store = Store#{quarantine := undefined}})
+        _ -> saved(fun bc_gitops_app_record:lift/1, Clean)
     end,
     settle(ok, Kept),
     enter(running, Kept, []).
@@ -296,47 +269,39 @@ blocked(Reason, Data) ->
 %% attempts
 
 %% One try, from the beginning, at whatever the goal takes from here.
-attempt(#data{goal = Goal, attempts = Attempts} = Data0) ->
+attempt(#data{goal = Goal, attempts = Attempts, store = #{confirmed := Confirmed}} = Data0) ->
     Data = Data0#data{attempts = Attempts + 1, began = erlang:monotonic_time(), retry_at = undefined},
-    Action = bc_gitops_goal:action(Goal, running(Data)),
-    case Action of
+    case bc_gitops_goal:way(Goal, running(Data), Confirmed) of
         none ->
             as_wanted(Data);
-        restore ->
-            #data{store = #{confirmed := Confirmed}} = Data,
-            announce(Data#data{action = restore, target = Confirmed, prepared = #{}}, fun ready/1);
-        remove ->
-            announce(Data#data{action = remove, target = undefined, prepared = #{}}, fun ready/1);
-        reconfigure ->
-            Kept = maps:with([key, revision, lock], running(Data)),
-            Target = bc_gitops_goal:target(Goal, Kept),
-            announce(Data#data{action = reconfigure, target = Target, prepared = Kept}, fun ready/1);
-        _ ->
-            announce(Data#data{action = Action, target = bc_gitops_goal:target(Goal, #{})}, fun prepare/1)
+        {Action, Target, undefined} ->
+            prepare(announced(Data#data{action = Action, target = Target}));
+        {Action, Target, Prepared} ->
+            ready(announced(Data#data{action = Action, target = Target, prepared = Prepared}))
     end.
 
-announce(#data{action = Action} = Data, Next) ->
-    event(start, Action, #{}, Data),
-    log(info, "~ts: ~ts (~ts)", [Action, reasons(Data)], Data),
-    Next(Data).
+announced(#data{action = Action, goal = Goal, store = Store} = Data) ->
+    ok = bc_gitops_app_view:begun(seen(Data)),
+    ok = bc_gitops_app_log:begun(Action, Goal, Store),
+    Data.
 
-prepare(#data{goal = #{spec := Spec} = Goal, config = #{runtime_module := Module}, store = Store} = Data) ->
+prepare(#data{goal = #{spec := Spec} = Goal, config = Config, store = Store} = Data) ->
+    #{runtime_module := Module} = Config,
     #{current := Current, confirmed := Confirmed, previous := Previous} = Store,
     Known = bc_gitops_goal:lock(Goal, [Current, Confirmed, Previous]),
     Worker = bc_gitops_app_work:start(fun() -> bc_gitops_app_work:prepare(Module, Spec, Known) end),
-    enter(preparing, Data#data{worker = Worker}, [{state_timeout, prepare_deadline(Data), deadline}]).
+    Deadline = bc_gitops_app_work:prepare_deadline(Goal, Config),
+    enter(preparing, Data#data{worker = Worker}, [{state_timeout, Deadline, deadline}]).
 
 %% Waits for what must come first; goes on when nothing has to.
 ready(#data{deps = Deps} = Data) ->
-    Outcomes = maps:values(Deps),
-    case {lists:member(failed, Outcomes), lists:member(waiting, Outcomes)} of
-        {true, _} -> dependency_failed(Data);
-        {false, true} -> enter(ready, Data, []);
-        {false, false} -> go(Data)
+    case bc_gitops_app_deps:outcome(Deps) of
+        {failed, Name} -> dependency_failed(Name, Data);
+        waiting -> enter(ready, Data, []);
+        done -> go(Data)
     end.
 
-dependency_failed(#data{deps = Deps} = Data) ->
-    [Name | _] = lists:sort([Dep || {Dep, failed} <- maps:to_list(Deps)]),
+dependency_failed(Name, Data) ->
     Reason = {dependency_failed, Name},
     Ended = attempt_ended({error, Reason}, Data),
     settle({error, Reason}, Ended),
@@ -345,11 +310,10 @@ dependency_failed(#data{deps = Deps} = Data) ->
 on_dependency(ready, #data{turn = none} = Data) ->
     ready(Data);
 on_dependency(pending, #data{goal = #{}, deps = Deps} = Data) ->
-    Outcomes = maps:values(Deps),
-    case {lists:member(failed, Outcomes), lists:member(waiting, Outcomes)} of
-        {true, _} -> dependency_failed(Data);
-        {false, true} -> {keep_state, Data};
-        {false, false} -> attempt(Data)
+    case bc_gitops_app_deps:outcome(Deps) of
+        {failed, Name} -> dependency_failed(Name, Data);
+        waiting -> {keep_state, Data};
+        done -> attempt(Data)
     end;
 on_dependency(_State, Data) ->
     {keep_state, Data}.
@@ -371,18 +335,17 @@ turn_done(Data) ->
     Data#data{turn = none}.
 
 %% The point from which the app is touched.
-touch(#data{action = remove} = Data) ->
-    #data{name = Name, config = #{runtime_module := Module}} = Data,
-    Journalled = journal(stop_watching(Data)),
-    Worker = bc_gitops_app_work:start(fun() -> bc_gitops_app_work:remove(Module, Name) end),
-    enter(removing, Journalled#data{worker = Worker},
-          [{state_timeout, switch_deadline(Data), deadline}]);
+touch(#data{action = remove, name = Name, config = #{runtime_module := Module}} = Data) ->
+    touch(removing, fun() -> bc_gitops_app_work:remove(Module, Name) end, Data);
 touch(#data{action = Action, target = Target, config = #{runtime_module := Module}} = Data) ->
-    Journalled = journal(stop_watching(Data)),
     Old = running(Data),
-    Switch = fun() -> bc_gitops_app_work:switch(Action, Module, Target, Old) end,
-    enter(switching, Journalled#data{worker = bc_gitops_app_work:start(Switch)},
-          [{state_timeout, switch_deadline(Data), deadline}]).
+    touch(switching, fun() -> bc_gitops_app_work:switch(Action, Module, Target, Old) end, Data).
+
+touch(State, Work, #data{action = Action, target = Target, prepared = Prepared, config = Config} = Data) ->
+    Journal = fun(Store) -> bc_gitops_app_record:journal(Action, Target, Store) end,
+    Journalled = saved(Journal, stop_watching(Data)),
+    Deadline = bc_gitops_app_work:switch_deadline(Action, Prepared, Config),
+    enter(State, Journalled#data{worker = bc_gitops_app_work:start(Work)}, [{state_timeout, Deadline, deadline}]).
 
 %% results
 
@@ -428,53 +391,29 @@ now_runs(#app_state{} = App, Data) -> watch(Data#data{app = App}).
 
 arrived(#data{recovering = true} = Data) ->
     log(notice, "~ts: ~ts runs again", [running_version(Data)], Data),
-    Settled = save(landed(Data#data.target, Data)),
-    go_on(Settled#data{recovering = false, recoveries = 0}, fun hold/1);
-arrived(#data{action = Action, target = Target} = Data) ->
-    Done = landed(Target, attempt_ended(ok, remember(ok, Data))),
-    Saved = save(Done#data{error = undefined, class = undefined, attempts = 0}),
-    log(notice, "~ts: ~ts done, ~ts runs", [Action, running_version(Saved)], Saved),
-    settle(ok, Saved),
-    go_on(Saved, fun(Next) -> enter(running, Next, []) end).
+    go_on((landed(Data))#data{recovering = false, recoveries = 0}, fun hold/1);
+arrived(#data{action = Action} = Data) ->
+    Done = attempt_ended(ok, remember(ok, Data)),
+    Landed = landed(Done#data{error = undefined, class = undefined, attempts = 0}),
+    log(notice, "~ts: ~ts done, ~ts runs", [Action, running_version(Landed)], Landed),
+    settle(ok, Landed),
+    go_on(Landed, fun(Next) -> enter(running, Next, []) end).
 
-%% What runs is what was wanted: it is what a restart will start.
-landed(Target, #data{store = Store, action = Action} = Data) ->
-    #{confirmed := Before, previous := Previous, deaths := Deaths} = Store,
-    Landed = Store#{
-        current := Target, confirmed := Target, switch := undefined, status := running,
-        deaths := maps:remove(bc_gitops_goal:revision_id(Target), Deaths),
-        previous := case Before of undefined -> Previous; Target -> Previous; _ -> Before end
-    },
-    case Action of
-        restore -> Data#data{store = Landed};
-        _ -> Data#data{store = (pin(Landed, Data))#{quarantine := undefined}}
-    end.
-
-pin(Store, #data{goal = #{pin := true, commit := Commit}}) -> Store#{pinned := Commit};
-pin(Store, _Data) -> Store#{pinned := undefined}.
+landed(#data{action = Action, target = Target, goal = Goal} = Data) ->
+    saved(fun(Store) -> bc_gitops_app_record:landed(Action, Target, Goal, Store) end, Data).
 
 removed(#data{goal = Goal} = Data) ->
     log(notice, "~ts: removed", [], Data),
     Empty = forget_running(attempt_ended(ok, Data)),
     case Data#data.next of
         #{what := apply} = Next when Goal =/= Next ->
-            Fresh = bc_gitops_state:new(Data#data.name),
-            begin_goal(Next, save(Empty#data{store = Fresh}));
+            begin_goal(Next, saved(fun(#{name := Name}) -> bc_gitops_state:new(Name) end, Empty));
         _ ->
             gone(Empty#data{next = undefined})
     end.
 
-%% What runs, what a restart or a rollback needs, and what is just switched on stay in the store.
-keep_builds(#data{name = Name, store = Store}) ->
-    #{current := Current, confirmed := Confirmed, previous := Previous, switch := Switch} = Store,
-    Target = case Switch of undefined -> undefined; #{target := Wanted} -> Wanted end,
-    Keys = [Key || #{key := Key} <- [Current, Confirmed, Previous, Target], is_binary(Key)],
-    bc_gitops_workspace:keep(Name, lists:usort(Keys)).
-
-gone(#data{name = Name, config = #{state_path := StatePath}} = Data) ->
-    ok = bc_gitops_workspace:forget(Name),
-    _ = bc_gitops_state:delete_app(StatePath, Name),
-    ok = bc_gitops_registry:delete_app(Name),
+gone(#data{store = Store, config = Config} = Data) ->
+    ok = bc_gitops_app_disk:forget(Store, Config),
     settle(ok, Data),
     {stop, normal, Data}.
 
@@ -485,46 +424,32 @@ attempt_failed(Phase, Reason, Data) ->
 %% A failure after that.
 switch_failed(_Phase, Reason, #data{recovering = true, recoveries = Count} = Data) ->
     log(error, "~ts: the old version does not start either: ~ts", [bc_gitops_failure:describe(Reason)], Data),
-    Saved = save(unjournal(Data)),
+    Saved = saved(fun bc_gitops_app_record:unjournal/1, Data),
     go_on(Saved#data{recovering = false, recoveries = Count + 1}, fun hold/1);
-switch_failed(Phase, Reason, Data) ->
-    failed(bc_gitops_failure:class(Phase, Reason, Data#data.attempts), Reason, unjournal(Data)).
+switch_failed(Phase, Reason, #data{attempts = Attempts, store = Store} = Data) ->
+    Closed = Data#data{store = bc_gitops_app_record:unjournal(Store)},
+    failed(bc_gitops_failure:class(Phase, Reason, Attempts), Reason, Closed).
 
 failed(_Class, Reason, #data{action = restore} = Data) ->
-    Ended = save(attempt_ended({error, Reason}, remember({error, Reason}, Data))),
+    Ended = saved(attempt_ended({error, Reason}, remember({error, Reason}, Data))),
     log(error, "~ts: it was not started from the store (~ts), the next cycle deploys it",
         [bc_gitops_failure:describe(Reason)], Data),
     settle({error, Reason}, Ended),
     go_on(Ended#data{error = Reason, goal = undefined}, fun(Next) -> enter(failed, Next, []) end);
-failed(Class, Reason, #data{action = Action, attempts = Attempts, config = Config} = Data0) ->
-    Remembered = remember({error, Reason}, Data0),
-    Data = quarantine(Class, Reason, attempt_ended({error, Reason}, Remembered)),
-    #{retry_min := Min, retry_max := Max} = Config,
+failed(Class, Reason, #data{attempts = Attempts, config = #{retry_min := Min, retry_max := Max}} = Data) ->
+    Ended = attempt_ended({error, Reason}, remember({error, Reason}, Data)),
     Wait = bc_gitops_failure:backoff(max(1, Attempts), Min, Max),
-    Status = case Class of quarantine -> quarantined; retry -> backing_off end,
-    Saved = save(Data#data{
-        store = (Data#data.store)#{status := Status}, error = Reason, class = Class,
-        retry_at = erlang:monotonic_time(millisecond) + Wait
+    Tried = {Ended#data.goal, Ended#data.prepared},
+    Saved = saved(fun(Store) -> bc_gitops_app_record:failed(Class, Reason, Tried, Store) end, Ended#data{
+        error = Reason, class = Class, retry_at = erlang:monotonic_time(millisecond) + Wait
     }),
-    log_failure(Class, Action, Reason, Wait, Saved),
+    log_failure(Class, Reason, Wait, Saved),
     settle({error, Reason}, Saved),
-    go_on(Saved, fun(Next) ->
-        case can_recover(Next) of
-            true -> recover(Next);
-            false -> hold(Next)
-        end
-    end).
+    go_on(Saved, fun recover_or_hold/1).
 
-quarantine(quarantine, Reason, #data{goal = #{what := apply} = Goal, store = Store} = Data) ->
-    {Identity, Wanted} = bc_gitops_goal:quarantine_id(Goal),
-    Revision = case Data#data.prepared of
-        #{revision := Known} when is_binary(Known) -> Known;
-        _ -> Wanted
-    end,
-    Quarantine = #{id => {Identity, Revision}, reason => Reason, at => erlang:system_time(second)},
-    Data#data{store = Store#{quarantine := Quarantine}};
-quarantine(_Class, _Reason, Data) ->
-    Data.
+log_failure(Class, Reason, Wait, #data{action = Action, target = Target, app = App, store = Store}) ->
+    Next = case Class of quarantine -> quarantine; retry -> {retry, Wait} end,
+    bc_gitops_app_log:failed(Next, Reason, {Action, Target}, App, Store).
 
 %% After a switch: the process may be asked to end, or to go somewhere else, before Otherwise.
 go_on(#data{stopping = true} = Data, _Otherwise) ->
@@ -545,20 +470,23 @@ hold(#data{retry_at = RetryAt} = Data) ->
     enter(backing_off, Data, [{state_timeout, Left, retry}]).
 
 recovery_timer(#data{recoveries = Count, config = #{retry_min := Min, retry_max := Max}} = Data) ->
-    case can_recover(Data) of
-        true -> [{state_timeout, bc_gitops_failure:backoff(max(1, Count), Min, Max), recover}];
-        false -> []
+    case fallback(Data) of
+        {ok, _Confirmed} -> [{state_timeout, bc_gitops_failure:backoff(max(1, Count), Min, Max), recover}];
+        none -> []
     end.
 
 %% recovering: what ran well before runs again while its successor is given up
 
-can_recover(#data{app = undefined, goal = #{what := apply} = Goal, store = Store}) ->
-    case Store of
-        #{confirmed := undefined} -> false;
-        #{confirmed := Confirmed} -> not bc_gitops_goal:satisfied_by(Goal, Confirmed)
-    end;
-can_recover(_Data) ->
-    false.
+recover_or_hold(Data) ->
+    case fallback(Data) of
+        {ok, _Confirmed} -> recover(Data);
+        none -> hold(Data)
+    end.
+
+fallback(#data{app = undefined, goal = Goal, store = Store}) ->
+    bc_gitops_app_record:fallback(Goal, Store);
+fallback(_Data) ->
+    none.
 
 recover(#data{store = #{confirmed := Confirmed}} = Data) ->
     go(Data#data{recovering = true, action = restore, target = Confirmed, prepared = #{}}).
@@ -618,8 +546,8 @@ cancelled(#data{action = Action} = Data) ->
 
 attempt_ended(_Result, #data{began = undefined} = Data) ->
     Data;
-attempt_ended(Result, #data{action = Action} = Data) ->
-    event(stop, Action, #{result => Result}, Data),
+attempt_ended(Result, Data) ->
+    ok = bc_gitops_app_view:ended(Result, duration(Data), seen(Data)),
     Data#data{began = undefined}.
 
 enter(State, Data, Actions) ->
@@ -628,63 +556,16 @@ enter(State, Data, Actions) ->
 
 %% disk
 
-journal(#data{action = Action, target = Target, store = Store} = Data) ->
-    Switch = #{
-        action => Action, target => Target, at => erlang:system_time(second),
-        vm => bc_gitops_node:incarnation()
-    },
-    Status = case Action of remove -> removing; _ -> switching end,
-    save(Data#data{store = Store#{switch := Switch, status := Status}}).
+saved(Change, #data{store = Store} = Data) ->
+    saved(Data#data{store = Change(Store)}).
 
-unjournal(#data{store = Store} = Data) ->
-    Data#data{store = Store#{switch := undefined}}.
-
-save(#data{store = Store, config = #{state_path := StatePath}} = Data) ->
-    ok = keep_builds(Data),
-    case bc_gitops_state:write_app(StatePath, Store) of
-        ok ->
-            bc_gitops_registry:put(state_error, undefined);
-        {error, Reason} ->
-            log(error, "~ts: ~ts", [bc_gitops_state:format_error(Reason)], Data),
-            bc_gitops_registry:put(state_error, Reason)
-    end,
+saved(#data{store = Store, config = Config} = Data) ->
+    ok = bc_gitops_app_disk:save(Store, Config),
     Data.
 
-remember(Result, #data{action = Action, store = Store, goal = Goal} = Data) ->
-    #{history := History, current := Current} = Store,
-    Entry = #{
-        at => erlang:system_time(second),
-        action => Action,
-        from => version(Current),
-        to => version(Data#data.target),
-        commit => maps:get(commit, Goal),
-        result => case Result of ok -> ok; {error, Reason} -> bc_gitops_failure:describe(Reason) end,
-        duration_ms => erlang:convert_time_unit(duration(Data), native, millisecond)
-    },
-    Data#data{store = Store#{history := lists:sublist([Entry | History], ?HISTORY)}}.
-
-version(undefined) -> undefined;
-version(#{version := Version}) -> Version.
-
-%% deadlines
-
-%% A goal may stand in the build pool's queue behind all others of its cycle.
-prepare_deadline(#data{goal = #{share := Share}, config = Config}) ->
-    #{git_timeout := Git, build_timeout := Build, build_jobs := Jobs} = Config,
-    (Git + Build) * ((Share + Jobs - 1) div Jobs) + grace(Config).
-
-%% A module that cannot prepare fetches and builds in here.
-switch_deadline(#data{prepared = Prepared, action = Action, config = Config})
-        when map_size(Prepared) =:= 0, Action =:= deploy orelse Action =:= upgrade ->
-    #{git_timeout := Git, build_timeout := Build} = Config,
-    Git + Build + grace(Config);
-switch_deadline(#data{config = Config}) ->
-    grace(Config).
-
-%% Stop, start, and both again to go back, with as much as one of them for what the runtime's own
-%% watchdogs take.
-grace(#{start_timeout := Start, stop_timeout := Stop}) ->
-    3 * (Start + Stop).
+remember(Result, #data{action = Action, target = Target, goal = #{commit := Commit}, store = Store} = Data) ->
+    Entry = #{action => Action, target => Target, commit => Commit, duration => duration(Data)},
+    Data#data{store = bc_gitops_app_record:remember(Result, Entry, Store)}.
 
 %% what others see
 
@@ -699,52 +580,15 @@ publish(State, Data) ->
     bc_gitops_app_view:publish(#{
         state => State, pid => self(), store => Store, app => App, goal => Goal, error => Error,
         attempts => Attempts, retry_at => Data#data.retry_at, action => Data#data.action,
-        waits_for => [Dep || {Dep, waiting} <- maps:to_list(Data#data.deps)]
+        waits_for => bc_gitops_app_deps:waiting(Data#data.deps)
     }).
 
-event(start, Action, _Extra, Data) ->
-    bc_gitops_app_view:event(start, Action, #{system_time => erlang:system_time()}, metadata(Data));
-event(stop, Action, Extra, Data) ->
-    Measurements = #{duration => duration(Data)},
-    bc_gitops_app_view:event(stop, Action, Measurements, maps:merge(metadata(Data), Extra)).
-
-metadata(#data{name = Name, target = Target, store = Store, config = Config} = Data) ->
-    #{
-        app => Name,
-        runtime => maps:get(runtime_module, Config),
-        isolation => bc_gitops_app_view:isolation(Target, Store),
-        from_version => version(running(Data)),
-        to_version => version(Target),
-        commit => maps:get(commit, Store)
-    }.
+%% What events tell.
+seen(#data{action = Action, target = Target, store = Store, config = #{runtime_module := Module}} = Data) ->
+    #{action => Action, target => Target, running => running(Data), store => Store, runtime => Module}.
 
 duration(#data{began = undefined}) -> 0;
 duration(#data{began = Began}) -> erlang:monotonic_time() - Began.
 
-reasons(#data{goal = #{reasons := []}}) -> "asked by hand";
-reasons(#data{goal = #{reasons := Reasons}}) -> bc_gitops_words:names([reason(Reason) || Reason <- Reasons]).
-
-reason({version, From, To}) -> io_lib:format("version ~ts to ~ts", [From, To]);
-reason(Reason) -> Reason.
-
-log_failure(quarantine, Action, Reason, _Wait, Data) ->
-    log(error, "~ts: ~ts~ts failed: ~ts; ~ts; not tried again until its spec or source changes",
-        [Action, target(Data), bc_gitops_failure:describe(Reason), runs(Data)], Data);
-log_failure(retry, Action, Reason, Wait, Data) ->
-    log(warning, "~ts: ~ts~ts failed: ~ts; ~ts; tried again in ~b ms",
-        [Action, target(Data), bc_gitops_failure:describe(Reason), runs(Data), Wait], Data).
-
-target(#data{target = #{version := Version}}) -> [" to ", Version];
-target(_Data) -> "".
-
-runs(#data{app = #app_state{version = Version}}) -> [Version, " runs"];
-runs(#data{store = #{confirmed := #{version := Version}}}) -> ["nothing of it runs, ", Version, " ran well before"];
-runs(_Data) -> "nothing of it runs".
-
-%% Format begins with a place for the app's name.
-log(Level, Format, Args, #data{name = Name, store = #{commit := Commit}}) ->
-    ?LOG(Level, "~ts " ++ Format, [short(Commit), Name | Args],
-         #{application => bc_gitops, app => Name, commit => Commit}).
-
-short(<<Short:7/binary, _/binary>>) -> Short;
-short(_) -> "-------".
+log(Level, Format, Args, #data{store = Store}) ->
+    bc_gitops_app_log:say(Level, Format, Args, Store).
