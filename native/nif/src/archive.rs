@@ -1,21 +1,15 @@
 //! Unpacking.
 
-use std::time::Duration;
-
-use bc_gitops_core::archive::{ArchiveError, Limits, Unpack, Unpacked};
+use bc_gitops_core::archive::{Limits, Unpack, Unpacked};
 use rustler::{Encoder, Env, LocalPid, NifResult, Term};
 
 use crate::atoms;
-use crate::errors::Failure;
 use crate::job::{self, Spoken};
 use crate::terms::{map, need, optional, path_of};
 
 impl Spoken for Unpack {
-    fn answer(env: Env<'_>, result: Result<Unpacked, ArchiveError>) -> Term<'_> {
-        match result {
-            Ok(done) => (atoms::ok(), Self::progress(env, done)).encode(env),
-            Err(error) => (atoms::error(), Failure::from(error)).encode(env),
-        }
+    fn answer(env: Env<'_>, done: Unpacked) -> Term<'_> {
+        Self::progress(env, done)
     }
 
     fn progress(env: Env<'_>, progress: Unpacked) -> Term<'_> {
@@ -36,13 +30,12 @@ fn unpack_start<'a>(
     pid: LocalPid,
     reference: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let timeout = Duration::from_millis(need(request, atoms::timeout())?);
     let unpack = Unpack {
         archive: path_of(&need(request, atoms::archive())?),
         path: path_of(&need(request, atoms::path())?),
         limits: decode_limits(request)?,
     };
-    job::start(env, unpack, timeout, pid, reference)
+    job::start(env, request, unpack, (pid, reference))
 }
 
 fn decode_limits(request: Term<'_>) -> NifResult<Limits> {

@@ -1,8 +1,5 @@
 //! Git jobs and local reads.
 
-use std::time::Duration;
-
-use bc_gitops_core::git::GitError;
 use bc_gitops_core::git::auth::Auth;
 use bc_gitops_core::git::local::{self, LogEntry};
 use bc_gitops_core::git::request::{
@@ -17,12 +14,26 @@ use crate::job::{self, Spoken};
 use crate::terms::{map, need, optional, path_of, text};
 
 impl Spoken for Request {
-    fn answer(env: Env<'_>, result: Result<Outcome, GitError>) -> Term<'_> {
-        encode_result(env, result)
+    fn answer(env: Env<'_>, outcome: Outcome) -> Term<'_> {
+        match outcome {
+            Outcome::Listed(listing) => encode_listing(env, &listing),
+            Outcome::Followed(followed) => encode_followed(env, &followed),
+            Outcome::CheckedOut(done) => encode_checked_out(env, &done),
+        }
     }
 
     fn progress(env: Env<'_>, progress: Progress) -> Term<'_> {
-        encode_progress(env, progress)
+        map(
+            env,
+            &[
+                (
+                    atoms::received_objects(),
+                    progress.received_objects.encode(env),
+                ),
+                (atoms::total_objects(), progress.total_objects.encode(env)),
+                (atoms::received_bytes(), progress.received_bytes.encode(env)),
+            ],
+        )
     }
 }
 
@@ -33,9 +44,7 @@ fn git_start<'a>(
     pid: LocalPid,
     reference: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let request = decode_request(request)?;
-    let timeout = request.timeout;
-    job::start(env, request, timeout, pid, reference)
+    job::start(env, request, decode_request(request)?, (pid, reference))
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -61,7 +70,6 @@ fn git_checkout<'a>(env: Env<'a>, path: Binary<'a>, reference: &str) -> Term<'a>
 
 fn decode_request(term: Term<'_>) -> NifResult<Request> {
     let op: Atom = need(term, atoms::op())?;
-    let timeout: u64 = need(term, atoms::timeout())?;
     let max_bytes = optional(term, atoms::max_bytes())?.unwrap_or(DEFAULT_MAX_BYTES);
     let auth = match term.map_get(atoms::auth()) {
         Ok(auth) => decode_auth(auth)?,
@@ -69,7 +77,6 @@ fn decode_request(term: Term<'_>) -> NifResult<Request> {
     };
     Ok(Request {
         op: decode_op(op, term)?,
-        timeout: Duration::from_millis(timeout),
         auth,
         max_bytes,
     })
@@ -133,17 +140,6 @@ pub fn decode_auth(term: Term<'_>) -> NifResult<Auth> {
     })
 }
 
-fn encode_result(env: Env<'_>, result: Result<Outcome, GitError>) -> Term<'_> {
-    match result {
-        Ok(Outcome::Listed(listing)) => (atoms::ok(), encode_listing(env, &listing)).encode(env),
-        Ok(Outcome::Followed(followed)) => {
-            (atoms::ok(), encode_followed(env, &followed)).encode(env)
-        }
-        Ok(Outcome::CheckedOut(done)) => (atoms::ok(), encode_checked_out(env, &done)).encode(env),
-        Err(error) => (atoms::error(), Failure::from(error)).encode(env),
-    }
-}
-
 fn encode_listing<'a>(env: Env<'a>, listing: &Listing) -> Term<'a> {
     let refs = listing
         .refs
@@ -193,20 +189,6 @@ fn encode_checked_out<'a>(env: Env<'a>, done: &CheckedOut) -> Term<'a> {
             (atoms::commit(), binary(env, done.commit.as_bytes())),
             (atoms::kind(), kind.encode(env)),
             (atoms::fetched_bytes(), done.fetched_bytes.encode(env)),
-        ],
-    )
-}
-
-fn encode_progress(env: Env<'_>, progress: Progress) -> Term<'_> {
-    map(
-        env,
-        &[
-            (
-                atoms::received_objects(),
-                progress.received_objects.encode(env),
-            ),
-            (atoms::total_objects(), progress.total_objects.encode(env)),
-            (atoms::received_bytes(), progress.received_bytes.encode(env)),
         ],
     )
 }

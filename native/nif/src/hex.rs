@@ -1,32 +1,27 @@
 //! Jobs over Hex repositories.
 
-use std::time::Duration;
-
 use bc_gitops_core::git::auth::Auth;
 use bc_gitops_core::git::url::Policy;
 use bc_gitops_core::hex::repo::AuthKey;
 use bc_gitops_core::hex::{
-    Dependency, Fetch, Fetched, HexError, Locked, Op, Outcome, Progress, Repo, Request, Resolve,
+    Dependency, Fetch, Fetched, Locked, Op, Outcome, Progress, Repo, Request, Resolve,
     Resolved, Retired, limits,
 };
 use rustler::{Atom, Binary, Encoder, Env, Error, LocalPid, NifResult, Term};
 
 use crate::atoms;
-use crate::errors::{Failure, binary};
+use crate::errors::binary;
 use crate::job::{self, Spoken};
 use crate::terms::{map, need, optional, path_of, text};
 
 impl Spoken for Request {
-    fn answer(env: Env<'_>, result: Result<Outcome, HexError>) -> Term<'_> {
-        match result {
-            Ok(Outcome::Resolved(resolved)) => {
-                (atoms::ok(), encode_resolved(env, &resolved)).encode(env)
-            }
-            Ok(Outcome::Fetched(fetched)) => {
+    fn answer(env: Env<'_>, outcome: Outcome) -> Term<'_> {
+        match outcome {
+            Outcome::Resolved(resolved) => encode_resolved(env, &resolved),
+            Outcome::Fetched(fetched) => {
                 let packages = list(env, &fetched, encode_fetched);
-                (atoms::ok(), map(env, &[(atoms::packages(), packages)])).encode(env)
+                map(env, &[(atoms::packages(), packages)])
             }
-            Err(error) => (atoms::error(), Failure::from(error)).encode(env),
         }
     }
 
@@ -53,9 +48,7 @@ fn hex_start<'a>(
     pid: LocalPid,
     reference: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let request = decode_request(request)?;
-    let timeout = request.timeout;
-    job::start(env, request, timeout, pid, reference)
+    job::start(env, request, decode_request(request)?, (pid, reference))
 }
 
 fn decode_request(term: Term<'_>) -> NifResult<Request> {
@@ -63,7 +56,6 @@ fn decode_request(term: Term<'_>) -> NifResult<Request> {
     let ca_file = optional::<Binary>(term, atoms::ca_file())?;
     Ok(Request {
         op: decode_op(need(term, atoms::op())?, term)?,
-        timeout: Duration::from_millis(need(term, atoms::timeout())?),
         repos: repos
             .into_iter()
             .map(decode_repo)

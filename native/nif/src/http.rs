@@ -1,22 +1,24 @@
 //! Downloads.
 
-use std::time::Duration;
-
-use bc_gitops_core::http::{DEFAULT_MAX_BYTES, Download, Downloaded, HttpError, Progress, Target};
+use bc_gitops_core::http::{DEFAULT_MAX_BYTES, Download, Downloaded, Progress, Target};
 use rustler::{Binary, Encoder, Env, Error, LocalPid, NifResult, Term};
 
 use crate::atoms;
-use crate::errors::{Failure, binary};
+use crate::errors::binary;
 use crate::git::decode_auth;
 use crate::job::{self, Spoken};
 use crate::terms::{map, need, optional, path_of, text};
 
 impl Spoken for Download {
-    fn answer(env: Env<'_>, result: Result<Downloaded, HttpError>) -> Term<'_> {
-        match result {
-            Ok(done) => (atoms::ok(), encode_done(env, &done)).encode(env),
-            Err(error) => (atoms::error(), Failure::from(error)).encode(env),
-        }
+    fn answer(env: Env<'_>, done: Downloaded) -> Term<'_> {
+        map(
+            env,
+            &[
+                (atoms::bytes(), done.bytes.encode(env)),
+                (atoms::sha256(), binary(env, &done.sha256)),
+                (atoms::resumed(), done.resumed.encode(env)),
+            ],
+        )
     }
 
     fn progress(env: Env<'_>, progress: Progress) -> Term<'_> {
@@ -40,8 +42,7 @@ fn download_start<'a>(
     pid: LocalPid,
     reference: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let timeout = Duration::from_millis(need(request, atoms::timeout())?);
-    job::start(env, decode_download(request)?, timeout, pid, reference)
+    job::start(env, request, decode_download(request)?, (pid, reference))
 }
 
 fn decode_download(request: Term<'_>) -> NifResult<Download> {
@@ -58,15 +59,4 @@ fn decode_download(request: Term<'_>) -> NifResult<Download> {
         },
         auth: decode_auth(need(request, atoms::auth())?)?,
     })
-}
-
-fn encode_done<'a>(env: Env<'a>, done: &Downloaded) -> Term<'a> {
-    map(
-        env,
-        &[
-            (atoms::bytes(), done.bytes.encode(env)),
-            (atoms::sha256(), binary(env, &done.sha256)),
-            (atoms::resumed(), done.resumed.encode(env)),
-        ],
-    )
 }

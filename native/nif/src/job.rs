@@ -10,11 +10,16 @@ use rustler::{
 };
 
 use crate::atoms;
+use crate::errors::Failure;
+use crate::terms::need;
+
+/// Who waits for a job's answer: a process, and the reference that it knows the answer by.
+pub type Caller<'a> = (LocalPid, Term<'a>);
 
 /// A task whose answers can be said in Erlang.
-pub trait Spoken: Task {
-    /// `{ok, Map}` or `{error, {Kind, Details}}`.
-    fn answer(env: Env<'_>, result: Result<Self::Output, Self::Error>) -> Term<'_>;
+pub trait Spoken: Task<Error: Into<Failure>> {
+    /// A map.
+    fn answer(env: Env<'_>, output: Self::Output) -> Term<'_>;
     /// A map.
     fn progress(env: Env<'_>, progress: Self::Progress) -> Term<'_>;
 }
@@ -51,6 +56,17 @@ struct Mailbox {
 }
 
 impl Mailbox {
+    fn of(resource: &ResourceArc<JobResource>, pid: LocalPid, reference: Term<'_>) -> Self {
+        let kept = OwnedEnv::new();
+        let saved = kept.save(reference);
+        Self {
+            pid,
+            reference: Mutex::new(Some(saved)),
+            env: Mutex::new(kept),
+            resource: Mutex::new(Some(resource.clone())),
+        }
+    }
+
     fn send(&self, tag: Atom, encode: impl for<'a> FnOnce(Env<'a>) -> Term<'a>) {
         let kept = self.env.lock().unwrap_or_else(PoisonError::into_inner);
         let reference = self
@@ -73,7 +89,10 @@ impl Mailbox {
 
 impl<T: Spoken> Listener<T> for Mailbox {
     fn done(&self, result: Result<T::Output, T::Error>) {
-        self.send(atoms::bc_gitops_job(), |env| T::answer(env, result));
+        self.send(atoms::bc_gitops_job(), |env| match result {
+            Ok(output) => (atoms::ok(), T::answer(env, output)).encode(env),
+            Err(error) => (atoms::error(), error.into()).encode(env),
+        });
         self.resource
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -87,29 +106,24 @@ impl<T: Spoken> Listener<T> for Mailbox {
     }
 }
 
-/// Starts a job: `{ok, Job}`, and `{bc_gitops_job, Reference, Answer}` to the process when it is
-/// done, with any number of `{bc_gitops_job_progress, Reference, Map}` before.
+/// Starts the job of a request, a map with at least `timeout` in milliseconds: `{ok, Job}`, and
+/// `{bc_gitops_job, Reference, Answer}` to the process when it is done, with any number of
+/// `{bc_gitops_job_progress, Reference, Map}` before. An answer is `{ok, Map}` or
+/// `{error, {Kind, Details}}`.
 pub fn start<'a, T: Spoken>(
     env: Env<'a>,
+    request: Term<'a>,
     task: T,
-    timeout: Duration,
-    pid: LocalPid,
-    reference: Term<'a>,
+    (pid, reference): Caller<'a>,
 ) -> NifResult<Term<'a>> {
+    let timeout = Duration::from_millis(need(request, atoms::timeout())?);
     if !reference.is_ref() {
         return Err(Error::BadArg);
     }
     let resource = ResourceArc::new(JobResource {
         job: OnceLock::new(),
     });
-    let kept = OwnedEnv::new();
-    let saved = kept.save(reference);
-    let mailbox = Mailbox {
-        pid,
-        reference: Mutex::new(Some(saved)),
-        env: Mutex::new(kept),
-        resource: Mutex::new(Some(resource.clone())),
-    };
+    let mailbox = Mailbox::of(&resource, pid, reference);
     let job = job::start(task, timeout, Arc::new(mailbox));
     let waits = env.monitor(&resource, &pid).is_some();
     let started = resource.job.get_or_init(|| job);

@@ -1,7 +1,5 @@
 //! Content by its digest: content ids, and jobs that verify, copy and lay out.
 
-use std::time::Duration;
-
 use bc_gitops_core::job::{Failure as Ended, Stop};
 use bc_gitops_core::mesh::{Kind, Mcid, MeshError, Op, Outcome, Published};
 use rustler::{Atom, Binary, Encoder, Env, Error, LocalPid, NifResult, Term};
@@ -15,11 +13,8 @@ use crate::terms::{map, need, optional, path_of, text};
 const LONGEST_ID: usize = 200;
 
 impl Spoken for Op {
-    fn answer(env: Env<'_>, result: Result<Outcome, MeshError>) -> Term<'_> {
-        match result {
-            Ok(outcome) => (atoms::ok(), encode(env, &outcome)).encode(env),
-            Err(error) => (atoms::error(), Failure::from(error)).encode(env),
-        }
+    fn answer(env: Env<'_>, outcome: Outcome) -> Term<'_> {
+        encode(env, &outcome)
     }
 
     fn progress(env: Env<'_>, bytes: u64) -> Term<'_> {
@@ -42,9 +37,8 @@ fn mesh_start<'a>(
     pid: LocalPid,
     reference: Term<'a>,
 ) -> NifResult<Term<'a>> {
-    let timeout = Duration::from_millis(need(request, atoms::timeout())?);
     match decode(request)? {
-        Ok(op) => job::start(env, op, timeout, pid, reference),
+        Ok(op) => job::start(env, request, op, (pid, reference)),
         Err(error) => Ok((atoms::error(), Failure::from(error)).encode(env)),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::job::{Control, Task};
 
@@ -21,8 +20,6 @@ pub const MAX_OBJECTS: usize = 10_000_000;
 pub struct Request {
     /// What to do.
     pub op: Op,
-    /// The whole job ends within this time.
-    pub timeout: Duration,
     /// Credentials and what is allowed.
     pub auth: Auth,
     /// The most that is received, in bytes.

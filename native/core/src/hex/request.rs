@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::error::HexError;
 use super::fetch::{self, Fetch, Fetched, Progress};
@@ -17,8 +16,6 @@ use crate::job::{Control, Task};
 pub struct Request {
     /// What to do.
     pub op: Op,
-    /// The whole job ends within this time.
-    pub timeout: Duration,
     /// The repositories; the first one that has a package is its own where nothing else is said.
     pub repos: Vec<Repo>,
     /// A directory that jobs share, also with other VMs.

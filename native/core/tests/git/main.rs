@@ -33,7 +33,6 @@ fn start(op: Op, timeout: Duration) -> (Job, Receiver<Answer>) {
     };
     let request = Request {
         op,
-        timeout,
         auth: Auth {
             policy,
             ..Auth::default()
