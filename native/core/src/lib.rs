@@ -22,7 +22,7 @@ mod md5_lanes;
 pub mod mesh;
 pub mod plan;
 mod pool;
-mod proxy;
 pub mod snapshot;
 pub mod spec;
 pub mod store;
+pub mod url;

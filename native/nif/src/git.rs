@@ -5,7 +5,7 @@ use bc_gitops_core::git::local::{self, LogEntry};
 use bc_gitops_core::git::request::{
     CheckedOut, DEFAULT_MAX_BYTES, Followed, Listing, Op, Outcome, Progress, RefKind, Request,
 };
-use bc_gitops_core::git::url::Policy;
+use bc_gitops_core::url::Policy;
 use rustler::{Atom, Binary, Encoder, Env, Error, LocalPid, NifResult, Term};
 
 use crate::atoms;

@@ -1,12 +1,12 @@
 //! Jobs over Hex repositories.
 
 use bc_gitops_core::git::auth::Auth;
-use bc_gitops_core::git::url::Policy;
 use bc_gitops_core::hex::repo::AuthKey;
 use bc_gitops_core::hex::{
-    Dependency, Fetch, Fetched, Locked, Op, Outcome, Progress, Repo, Request, Resolve,
-    Resolved, Retired, limits,
+    Dependency, Fetch, Fetched, Locked, Op, Outcome, Progress, Repo, Request, Resolve, Resolved,
+    Retired, limits,
 };
+use bc_gitops_core::url::Policy;
 use rustler::{Atom, Binary, Encoder, Env, Error, LocalPid, NifResult, Term};
 
 use crate::atoms;

@@ -7,9 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bc_gitops_core::git::vault;
 use bc_gitops_core::snapshot::{App, Options, Snapshot};
 use bc_gitops_core::spec::{self, AppSpec, Atoms, Checked, Value, etf};
+use bc_gitops_core::url::vault;
 use rustler::{
     Atom, Binary, Encoder, Env, Error, NifResult, OwnedEnv, Resource, ResourceArc, Term,
 };

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bc_gitops_core::git::url::fuzz(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bc_gitops_core::url::fuzz(bytes));

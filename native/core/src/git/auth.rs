@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use git2::{Cred, CredentialType};
 
 use super::error::{Fact, GitError, Kind, Result};
-use super::url::{GitUrl, Policy, Scheme, Secret};
+use crate::url::{Policy, Scheme, Secret, Url};
 
 /// The user name of a token when none is configured: what the large forges document.
 const TOKEN_USER: &str = "x-access-token";
@@ -46,13 +46,13 @@ pub struct Auth {
 impl Auth {
     /// The same, with the token meant for the host of this url unless other hosts are named.
     #[must_use]
-    pub(crate) fn bound_to(&self, url: &GitUrl) -> Self {
+    pub(crate) fn bound_to(&self, url: &Url) -> Self {
         let mut bound = self.clone();
         bound.hosts.get_or_insert_with(|| vec![authority(url)]);
         bound
     }
 
-    fn may_know(&self, url: &GitUrl) -> bool {
+    fn may_know(&self, url: &Url) -> bool {
         let (host, full) = (&url.host, authority(url));
         self.hosts.as_ref().is_some_and(|hosts| {
             hosts.iter().any(|allowed| {
@@ -63,13 +63,13 @@ impl Auth {
     }
 
     /// Whether a token or password may be sent to this url.
-    pub(crate) fn has_password_for(&self, url: &GitUrl) -> bool {
+    pub(crate) fn has_password_for(&self, url: &Url) -> bool {
         url.password.is_some()
             || url.user.is_some() && url.scheme != Scheme::Ssh
             || (self.token_file.is_some() || self.token_env.is_some()) && self.may_know(url)
     }
 
-    fn ssh_user(&self, url: &GitUrl) -> String {
+    fn ssh_user(&self, url: &Url) -> String {
         let from_url = url.user.as_ref().map(|Secret(user)| user.clone());
         from_url
             .or_else(|| self.username.clone())
@@ -77,7 +77,7 @@ impl Auth {
     }
 
     /// User name and password for a url over https.
-    pub(crate) fn basic(&self, url: &GitUrl) -> Result<(String, Secret)> {
+    pub(crate) fn basic(&self, url: &Url) -> Result<(String, Secret)> {
         match (&url.user, &url.password) {
             (Some(Secret(user)), Some(password)) => return Ok((user.clone(), password.clone())),
             // `https://TOKEN@host/…` is how forges write a token into a url.
@@ -129,7 +129,7 @@ impl Auth {
 }
 
 /// `host` or `host:port`, as a url writes it.
-fn authority(url: &GitUrl) -> String {
+fn authority(url: &Url) -> String {
     match url.port {
         Some(port) => format!("{}:{port}", url.host),
         None => url.host.clone(),
@@ -144,13 +144,13 @@ enum SshKey {
 /// The credentials of one connection: each is offered once.
 pub(crate) struct Offers<'a> {
     auth: &'a Auth,
-    url: &'a GitUrl,
+    url: &'a Url,
     keys: std::vec::IntoIter<SshKey>,
     tried: Vec<String>,
 }
 
 impl<'a> Offers<'a> {
-    pub(crate) fn new(auth: &'a Auth, url: &'a GitUrl) -> Self {
+    pub(crate) fn new(auth: &'a Auth, url: &'a Url) -> Self {
         Self {
             auth,
             url,
@@ -263,8 +263,8 @@ fn read_secret(file: &Path, what: &str) -> Result<Secret> {
 mod tests {
     use super::*;
 
-    fn url(text: &str) -> GitUrl {
-        GitUrl::parse(text, Policy::default()).unwrap()
+    fn url(text: &str) -> Url {
+        Url::parse(text, Policy::default()).unwrap()
     }
 
     #[test]

@@ -13,9 +13,9 @@ use super::place::{self, Aside, Place};
 use super::request::{CheckedOut, Op, Progress, RefKind, Request};
 use super::session::{Budget, Head, Session};
 use super::submodule;
-use super::url::GitUrl;
 use super::worktree::{self, Contents, Limits, Target};
 use super::{follow, grammar, list};
+use crate::url::Url;
 
 /// What the remotes of one job share.
 pub(crate) struct Job<'a> {
@@ -70,7 +70,7 @@ pub(crate) fn run(
 }
 
 /// The url of the request, or of the clone for a pull.
-fn remote_url(request: &Request, path: &Path) -> Result<GitUrl> {
+fn remote_url(request: &Request, path: &Path) -> Result<Url> {
     let policy = request.auth.policy;
     match &request.op {
         Op::Pull { .. } => {
@@ -87,10 +87,10 @@ fn remote_url(request: &Request, path: &Path) -> Result<GitUrl> {
             let url = config
                 .get_string("remote.origin.url")
                 .map_err(|_| missing())?;
-            GitUrl::parse(&url, policy)
+            Ok(Url::parse(&url, policy)?)
         }
         Op::Clone { url, .. } => {
-            let url = GitUrl::parse(url, policy)?;
+            let url = Url::parse(url, policy)?;
             match place::inspect(path)? {
                 Place::Free => Ok(url),
                 Place::Clone(_) | Place::Damaged(_) => {
@@ -99,7 +99,7 @@ fn remote_url(request: &Request, path: &Path) -> Result<GitUrl> {
                 }
             }
         }
-        op => GitUrl::parse(op.url(), policy),
+        op => Ok(Url::parse(op.url(), policy)?),
     }
 }
 
@@ -107,7 +107,7 @@ impl Job<'_> {
     /// Brings a work tree to a ref of a remote, submodules included.
     pub(crate) fn bring(
         &self,
-        url: &GitUrl,
+        url: &Url,
         path: &Path,
         reference: &str,
         only_branch: bool,
@@ -132,7 +132,7 @@ impl Job<'_> {
 
     fn renew(
         &self,
-        url: &GitUrl,
+        url: &Url,
         path: &Path,
         repository: &Repository,
         reference: &str,
@@ -156,7 +156,7 @@ impl Job<'_> {
 
     fn update(
         &self,
-        url: &GitUrl,
+        url: &Url,
         path: &Path,
         repository: &Repository,
         reference: &str,
@@ -177,7 +177,7 @@ impl Job<'_> {
     /// Fetches into a repository aside, so that a failure leaves nothing in the path.
     fn fresh(
         &self,
-        url: &GitUrl,
+        url: &Url,
         path: &Path,
         reference: &str,
         only_branch: bool,
@@ -203,7 +203,7 @@ impl Job<'_> {
     /// Fetches all branches and tags that are new, and finds the ref.
     fn fetch(
         &self,
-        url: &GitUrl,
+        url: &Url,
         repository: &Repository,
         reference: &str,
         only_branch: bool,
@@ -307,7 +307,7 @@ fn write_refs(repository: &Repository, heads: &[Head]) -> std::result::Result<()
     Ok(())
 }
 
-fn write_origin(path: &Path, repository: &Repository, url: &GitUrl) -> Result<()> {
+fn write_origin(path: &Path, repository: &Repository, url: &Url) -> Result<()> {
     let written = repository.config().and_then(|mut config| {
         config.set_str("remote.origin.url", &url.clean)?;
         config.set_str("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::job::{Failure, Stop};
+use crate::url::UrlError;
 
 /// What went wrong, as callers tell errors apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +143,12 @@ impl From<Stop> for Kind {
 impl From<Stop> for GitError {
     fn from(stop: Stop) -> Self {
         Self::new(stop.into(), stop)
+    }
+}
+
+impl From<UrlError> for GitError {
+    fn from(error: UrlError) -> Self {
+        Self::new(Kind::BadUrl, error.message).about(&error.url)
     }
 }
 

@@ -15,8 +15,8 @@ use super::lock::{self, PathLock};
 use super::place::{self, Aside, Place};
 use super::request::{Followed, Progress, Request};
 use super::session::{Budget, Head, Session};
-use super::url::GitUrl;
 use super::{auth::Auth, grammar};
+use crate::url::Url;
 
 /// How much history a first fetch brings where the transport can leave some out.
 const DEPTH: i32 = 50;
@@ -37,7 +37,7 @@ pub(crate) struct Follow<'a> {
 
 /// Brings the clone to the remote's branch.
 pub(crate) fn run(job: &Follow<'_>) -> Result<Followed> {
-    let url = GitUrl::parse(job.url, job.request.auth.policy)?;
+    let url = Url::parse(job.url, job.request.auth.policy)?;
     grammar::reference(job.branch)?;
     let path = grammar::path(job.path)?;
     let auth = job.request.auth.bound_to(&url);
@@ -58,7 +58,7 @@ pub(crate) fn run(job: &Follow<'_>) -> Result<Followed> {
 
 struct Follower<'a> {
     job: &'a Follow<'a>,
-    url: &'a GitUrl,
+    url: &'a Url,
     auth: &'a Auth,
     path: &'a Path,
     lock: &'a PathLock,

@@ -9,7 +9,7 @@ use crate::job::Control;
 use super::error::{GitError, Result};
 use super::request::{Listing, Request};
 use super::session::{Budget, Head, Session};
-use super::url::GitUrl;
+use crate::url::Url;
 
 /// Lists a remote: all of it, or the branches and tags of the given short names.
 pub(crate) fn run(
@@ -18,7 +18,7 @@ pub(crate) fn run(
     only: &[String],
     control: &Control,
 ) -> Result<Listing> {
-    let url = GitUrl::parse(url, request.auth.policy)?;
+    let url = Url::parse(url, request.auth.policy)?;
     let auth = request.auth.bound_to(&url);
     let quiet = |_| {};
     let budget = Budget::new(request.max_bytes, &quiet);

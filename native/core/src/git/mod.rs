@@ -1,7 +1,7 @@
 //! Git over libgit2: what a remote has, following a branch, ordinary checkouts, the local log.
 //!
 //! ```text
-//! url, grammar ─▶ request, run as a job ─▶ list | follow | checkout
+//! grammar ─▶ request, run as a job ─▶ list | follow | checkout
 //!                          │                       │
 //!                 lock (one job per path)        session (auth, known_hosts, limits)
 //! ```
@@ -18,8 +18,6 @@ pub mod local;
 pub mod options;
 pub mod request;
 pub mod tree;
-pub mod url;
-pub mod vault;
 
 #[doc(hidden)]
 pub mod known_hosts;

@@ -109,7 +109,7 @@ impl Task for Request {
     }
 
     fn about(&self, error: GitError) -> GitError {
-        error.about(&super::url::redact(self.op.url()))
+        error.about(&crate::url::redact(self.op.url()))
     }
 
     fn abandoned(&self, control: &Control) {

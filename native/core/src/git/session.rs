@@ -19,7 +19,7 @@ use super::known_hosts::{self, ServerKey};
 use super::options;
 use super::request::{MAX_OBJECTS, Progress};
 use super::ssh_home::SshHome;
-use super::url::{GitUrl, Scheme};
+use crate::url::{Scheme, Url};
 
 /// A remote with more branches and tags than this is refused.
 const MAX_REFS: usize = 500_000;
@@ -99,7 +99,7 @@ pub(crate) struct Head {
 
 /// A remote and what a job may do with it.
 pub(crate) struct Session<'a> {
-    pub(crate) url: &'a GitUrl,
+    pub(crate) url: &'a Url,
     auth: &'a Auth,
     control: &'a Control,
     budget: &'a Budget<'a>,
@@ -112,7 +112,7 @@ pub(crate) struct Session<'a> {
 
 impl<'a> Session<'a> {
     pub(crate) fn new(
-        url: &'a GitUrl,
+        url: &'a Url,
         auth: &'a Auth,
         control: &'a Control,
         budget: &'a Budget<'a>,
@@ -226,7 +226,7 @@ impl<'a> Session<'a> {
             GitError::new(Kind::Unreachable, why).about(&self.url.clean)
         };
         let mut options = ProxyOptions::new();
-        if let Some(proxy) = crate::proxy::for_url(self.url).map_err(unusable)? {
+        if let Some(proxy) = crate::url::proxy::for_url(self.url).map_err(unusable)? {
             options.url(&proxy);
         }
         Ok(options)

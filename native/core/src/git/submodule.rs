@@ -9,8 +9,8 @@ use git2::{Oid, Repository};
 
 use super::checkout::Job;
 use super::error::{Fact, GitError, Kind, Result};
-use super::url::GitUrl;
 use super::worktree::Contents;
+use crate::url::Url;
 
 /// Submodules in submodules.
 const MAX_DEPTH: usize = 8;
@@ -21,7 +21,7 @@ const MAX_COUNT: usize = 200;
 /// Brings all submodules of a work tree to the commits that its commit names.
 pub(crate) fn update(
     job: &Job<'_>,
-    parent: &GitUrl,
+    parent: &Url,
     path: &Path,
     repository: &Repository,
     contents: &Contents,
@@ -44,7 +44,7 @@ pub(crate) fn update(
 
 fn one(
     job: &Job<'_>,
-    parent: &GitUrl,
+    parent: &Url,
     path: &Path,
     repository: &Repository,
     name: &str,

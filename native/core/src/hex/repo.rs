@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::error::{Fact, HexError, Kind, Result};
 use super::names;
 use super::signature::Key;
-use crate::git::url::Secret;
+use crate::url::Secret;
 
 /// The name of the public repository, whose public key is known.
 pub const HEXPM: &str = "hexpm";

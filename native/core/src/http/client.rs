@@ -8,12 +8,12 @@ use ureq::http::{HeaderMap, Request, header};
 use ureq::{Agent, Proxy};
 
 use crate::git::auth::Auth;
-use crate::git::url::Secret;
 use crate::job::Control;
+use crate::url::Secret;
 
 use super::error::{HttpError, Kind, Result};
 use super::trust;
-use super::url::HttpUrl;
+use crate::url::HttpUrl;
 
 /// How long name resolution by a proxy, connecting and TLS may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -116,7 +116,7 @@ impl Client {
 
     /// Checks a url by the client's policy.
     pub(super) fn parse(&self, url: &str) -> Result<HttpUrl> {
-        HttpUrl::parse(url, self.auth.policy)
+        Ok(HttpUrl::parse(url, self.auth.policy)?)
     }
 
     /// Asks for a url and follows redirects. Success, 304 and 416 are answers, other statuses errors.
@@ -148,10 +148,9 @@ impl Client {
             HttpError::new(Kind::Protocol, "a redirect that names no url").about(url.shown())
         })?;
         let joined = url.join(location, self.auth.policy);
-        joined.map_err(|error| HttpError {
-            kind: Kind::Redirect,
-            message: format!("a redirect is not followed: {}", error.message),
-            ..error
+        joined.map_err(|error| {
+            let message = format!("a redirect is not followed: {}", error.message);
+            HttpError::new(Kind::Redirect, message).about(&error.url)
         })
     }
 
@@ -203,7 +202,7 @@ fn proxy(url: &HttpUrl) -> Result<Option<Proxy>> {
         let why = format!("the environment variable {name} names no http proxy");
         HttpError::new(Kind::Unreachable, why)
     };
-    let named = crate::proxy::for_url(&url.base).map_err(unusable)?;
+    let named = crate::url::proxy::for_url(&url.base).map_err(unusable)?;
     Ok(named.and_then(|proxy| Proxy::new(&proxy).ok()))
 }
 

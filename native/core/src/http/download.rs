@@ -79,7 +79,7 @@ impl Task for Download {
     }
 
     fn about(&self, error: HttpError) -> HttpError {
-        error.about(&crate::git::url::redact(&self.url))
+        error.about(&crate::url::redact(&self.url))
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::git::error::{GitError, Kind as GitKind};
 use crate::job::{Failure, Stop};
+use crate::url::UrlError;
 
 /// What went wrong, as callers tell errors apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,11 +206,16 @@ impl From<Failure> for HttpError {
     }
 }
 
-/// Urls and credentials are git's: their errors are ours under the same names.
+impl From<UrlError> for HttpError {
+    fn from(error: UrlError) -> Self {
+        Self::new(Kind::BadUrl, error.message).about(&error.url)
+    }
+}
+
+/// Credentials are git's: their errors are ours under the same names.
 impl From<GitError> for HttpError {
     fn from(error: GitError) -> Self {
         let kind = match error.kind {
-            GitKind::BadUrl => Kind::BadUrl,
             GitKind::AuthFailed => Kind::AuthFailed,
             GitKind::Certificate => Kind::Certificate,
             _ => Kind::Io,

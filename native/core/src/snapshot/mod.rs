@@ -12,10 +12,10 @@ use std::sync::{Arc, OnceLock};
 
 use git2::Oid;
 
-use crate::git::vault::Login;
 use crate::pool;
 use crate::spec::files::{self, SpecFile};
 use crate::spec::{AppSpec, Atoms, Checked, Problem, RECORD_BYTES};
+use crate::url::Login;
 use rayon::prelude::*;
 use read::Cache;
 

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::value::{Node, Value};
 use super::{etf, record};
-use crate::git::vault::Login;
 use crate::hot::Strategy;
+use crate::url::Login;
 
 /// What a record usually takes with its identicon.
 pub(crate) const RECORD_BYTES: usize = 3_000;

@@ -1,8 +1,8 @@
 //! What names, versions, refs, urls and the like may look like. Git content is hostile: what passes
 //! here can stand in a path, an argument or an url without meaning anything else there.
 
-use crate::git::url::{GitUrl, Policy};
 use crate::http::HttpUrl;
+use crate::url::{Policy, Url};
 
 /// Application names and the like: a lower-case atom of at most 100 characters.
 pub fn is_name(text: &str) -> bool {
@@ -54,7 +54,7 @@ pub fn is_url(text: &str) -> bool {
         allow_http: true,
         allow_local: true,
     };
-    GitUrl::as_written(text, anything).is_ok()
+    Url::as_written(text, anything).is_ok()
 }
 
 /// Where a release may come from: as [`is_url`], with a query, and nothing that only git speaks.

@@ -10,9 +10,9 @@ use bc_gitops_core::git::auth::Auth;
 use bc_gitops_core::git::request::{
     CheckedOut, DEFAULT_MAX_BYTES, Followed, Listing, Op, Outcome, Progress, RefKind, Request,
 };
-use bc_gitops_core::git::url::Policy;
 use bc_gitops_core::git::{GitError, Kind, local};
 use bc_gitops_core::job::{self, Job, Listener};
+use bc_gitops_core::url::Policy;
 
 type Answer = Result<Outcome, GitError>;
 

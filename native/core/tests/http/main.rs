@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use bc_gitops_core::digest::{Algorithm, of_bytes};
 use bc_gitops_core::git::auth::Auth;
-use bc_gitops_core::git::url::{Policy, Secret};
 use bc_gitops_core::http::{Client, Download, Downloaded, Get, HttpError, Kind, Progress, Target};
 use bc_gitops_core::job::{self, Control, Job, Listener};
+use bc_gitops_core::url::{Policy, Secret};
 use server::{Reply, Server, answer, head, range_of};
 
 type Answer = Result<Downloaded, HttpError>;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bc_gitops_core::{archive, beam, git, hex, hot, http, mesh, spec, store};
+use bc_gitops_core::{archive, beam, git, hex, hot, mesh, spec, store, url};
 
 /// Mutations per entry; `BCT_FUZZ` asks for more.
 const MUTATIONS: usize = 6_000;
@@ -40,12 +40,12 @@ fn object_files_never_panic() {
 
 #[test]
 fn urls_never_panic() {
-    run("url", git::url::fuzz);
+    run("url", url::fuzz);
 }
 
 #[test]
 fn urls_of_downloads_never_panic() {
-    run("http_url", http::fuzz);
+    run("http_url", url::web::fuzz);
 }
 
 #[test]

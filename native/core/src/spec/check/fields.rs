@@ -10,7 +10,7 @@ use super::super::value::{Node, Value};
 use super::super::{etf, grammar};
 use super::Checker;
 use super::rules::Rule;
-use crate::git::url::redact;
+use crate::url::redact;
 
 /// The pairs of a section that nobody has taken yet.
 pub(super) struct Section<'n> {

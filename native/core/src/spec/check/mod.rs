@@ -17,9 +17,9 @@ use super::atoms::{Admission, Atoms};
 use super::env::EnvReader;
 use super::problem::{Fault, Kind, Problem, Source, shown};
 use super::value::Node;
-use crate::git::url::GitUrl;
-use crate::git::vault::Login;
 use crate::hot::Strategy;
+use crate::url::Login;
+use crate::url::Url;
 use fields::{Path, Section, is_null};
 use rules::*;
 
@@ -214,7 +214,7 @@ impl<'c> Checker<'c> {
         let url = self.text(fields, "url", grammar);
         let whole = url.as_deref().unwrap_or_default();
         let front = whole.split('?').next().unwrap_or_default();
-        let Some((clean, login)) = GitUrl::without_login(front) else {
+        let Some((clean, login)) = Url::without_login(front) else {
             return (url, None);
         };
         let query = whole[front.len()..].to_owned();

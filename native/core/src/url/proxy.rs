@@ -3,15 +3,15 @@
 
 use ureq::http::Uri;
 
-use crate::git::url::{GitUrl, Scheme, is_loopback};
+use super::{Scheme, Url, is_loopback};
 
 /// The proxy for a url, by the environment of this process; the name of the variable when what stands
 /// in it is none. The url of a proxy may hold a password: it is not shown.
-pub(crate) fn for_url(url: &GitUrl) -> Result<Option<String>, String> {
+pub(crate) fn for_url(url: &Url) -> Result<Option<String>, String> {
     chosen(url, |name| std::env::var(name).ok())
 }
 
-fn chosen(url: &GitUrl, get: impl Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
+fn chosen(url: &Url, get: impl Fn(&str) -> Option<String>) -> Result<Option<String>, String> {
     let read = |name: &str| {
         let names = [name.to_owned(), name.to_ascii_uppercase()];
         names.into_iter().find_map(|name| {
@@ -64,15 +64,15 @@ fn is_exempt(host: &str, list: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Policy;
     use super::*;
-    use crate::git::url::Policy;
 
     fn named(url: &str, variables: &[(&str, &str)]) -> Result<Option<String>, String> {
         let policy = Policy {
             allow_http: true,
             allow_local: false,
         };
-        let url = GitUrl::parse(url, policy).unwrap();
+        let url = Url::parse(url, policy).unwrap();
         let get = |name: &str| {
             let found = variables.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())

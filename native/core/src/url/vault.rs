@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
-use super::url::{GitUrl, Secret};
+use super::{Secret, Url};
 
 /// Logins of specs that were handed over one by one are forgotten when there are more.
 const MOST_HANDED: usize = 1_000;
@@ -46,13 +46,13 @@ pub fn hand(url: &str, login: Login) {
 /// Takes the login out of a url that comes from no parsed spec; `None`: there is none in it.
 pub fn take(url: &str) -> Option<String> {
     let front = url.split('?').next()?;
-    let (clean, login) = GitUrl::without_login(front)?;
+    let (clean, login) = Url::without_login(front)?;
     hand(&clean, login);
     Some(clean + &url[front.len()..])
 }
 
 /// Gives a url without a login the one that was taken out of it.
-pub(super) fn complete(url: &mut GitUrl) {
+pub(super) fn complete(url: &mut Url) {
     if url.user.is_some() || url.password.is_some() {
         return;
     }
@@ -73,18 +73,18 @@ fn writing() -> RwLockWriteGuard<'static, Option<Vault>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::url::Policy;
+    use super::super::Policy;
     use super::*;
 
     fn login_of(text: &str) -> (Option<Secret>, Option<Secret>) {
-        let url = GitUrl::parse(text, Policy::default()).unwrap();
+        let url = Url::parse(text, Policy::default()).unwrap();
         (url.user, url.password)
     }
 
     /// One test: the vault is one for the process.
     #[test]
     fn a_login_is_found_by_its_url_and_by_no_other() {
-        let (clean, login) = GitUrl::without_login("https://me:p%40ss@vault.example/a").unwrap();
+        let (clean, login) = Url::without_login("https://me:p%40ss@vault.example/a").unwrap();
         assert_eq!(clean, "https://vault.example/a");
         let found = (login.user.clone(), login.password.clone());
         assert_eq!(login_of(&clean), (None, None));
@@ -100,7 +100,7 @@ mod tests {
         };
         follow([(clean.clone(), newer.clone())].into_iter());
         assert_eq!(login_of(&clean).1, newer.password);
-        let base = GitUrl::parse("https://other.example/x", Policy::default()).unwrap();
+        let base = Url::parse("https://other.example/x", Policy::default()).unwrap();
         let submodule = base.join(&clean, Policy::default()).unwrap();
         assert_eq!((submodule.user, submodule.password), (None, None));
         follow(std::iter::empty());
