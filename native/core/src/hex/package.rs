@@ -148,15 +148,19 @@ fn dependency(message: &[u8]) -> Result<Option<Dependency>, Malformed> {
     }
     let name = name.ok_or(Malformed)?;
     let app = app.unwrap_or_else(|| name.clone());
-    let repository_is_fine = repository.as_deref().is_none_or(names::is_repo);
-    let is_fine = names::is_name(&name) && names::is_name(&app) && repository_is_fine;
-    let requirement = requirement.ok_or(Malformed)?;
-    let is_fine = is_fine && requirement.len() <= limits::TEXT;
-    Ok(is_fine.then_some(Dependency {
+    let dependency = Dependency {
         name,
         app,
-        requirement,
+        requirement: requirement.ok_or(Malformed)?,
         optional,
         repository,
-    }))
+    };
+    Ok(is_fine(&dependency).then_some(dependency))
+}
+
+fn is_fine(needed: &Dependency) -> bool {
+    names::is_name(&needed.name)
+        && names::is_name(&needed.app)
+        && needed.repository.as_deref().is_none_or(names::is_repo)
+        && needed.requirement.len() <= limits::TEXT
 }

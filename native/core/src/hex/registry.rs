@@ -96,10 +96,10 @@ impl<'a> Registry<'a> {
         let key = repo.key()?;
         let file = self.file(repo, name);
         // What is damaged or signed by another key than today's is not asked about.
-        let kept = Kept::read(&file)
-            .and_then(|kept| Some((read(&kept.body, &key, repo, name).ok()?, kept.etag?)));
+        let whole = |kept: Kept| Some((read(&kept.body, &key, repo, name).ok()?, kept.etag?));
+        let kept = Kept::read(&file).and_then(whole);
         let etag = kept.as_ref().map(|(_, etag)| etag.as_str());
-        let path = format!("packages/{name}");
+        let (path, what) = (format!("packages/{name}"), format!("package {name}"));
         match self
             .transport
             .get(repo, &path, etag, limits::REGISTRY_BYTES)
@@ -114,10 +114,7 @@ impl<'a> Registry<'a> {
                 bad(Kind::BadRegistry, repo, name, reason)
             }),
             Err(Trouble::NotFound) => Err(not_found(repo, name)),
-            Err(trouble) => {
-                let error = trouble.about(repo, &format!("package {name}"));
-                Err(error.with(Fact::Package, name))
-            }
+            Err(trouble) => Err(trouble.about(repo, &what).with(Fact::Package, name)),
         }
     }
 

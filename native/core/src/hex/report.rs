@@ -131,17 +131,8 @@ fn which(registry: &Registry<'_>, package: &Package, set: &Slots) -> String {
         return format!("{package} {set}");
     };
     let all = known.releases.len();
-    let inside: Vec<&Release> = known
-        .releases
-        .iter()
-        .filter(|release| set.allows(&release.version))
-        .collect();
-    let versions = |releases: &[&Release]| -> Vec<String> {
-        releases
-            .iter()
-            .map(|release| release.version.to_string())
-            .collect()
-    };
+    let allowed = |release: &&Release| set.allows(&release.version);
+    let inside: Vec<&Release> = known.releases.iter().filter(allowed).collect();
     match inside.as_slice() {
         [] => format!("{package} {set}"),
         every if every.len() == all && all > 1 => format!("every version of {package}"),
@@ -149,7 +140,10 @@ fn which(registry: &Registry<'_>, package: &Package, set: &Slots) -> String {
             let (first, last) = (&first.version, &last.version);
             format!("{package} {first} to {last} ({} versions)", inside.len())
         }
-        few => format!("{package} {}", versions(few).join(", ")),
+        few => {
+            let versions = few.iter().map(|release| release.version.to_string());
+            format!("{package} {}", versions.collect::<Vec<_>>().join(", "))
+        }
     }
 }
 

@@ -68,29 +68,29 @@ fn words(text: &str) -> Vec<&str> {
     words
 }
 
+fn compared(operator: &str, version: Version) -> Option<Ranges<Version>> {
+    match operator {
+        ">=" => Some(Ranges::higher_than(version)),
+        "<=" => Some(Ranges::lower_than(version)),
+        ">" => Some(Ranges::strictly_higher_than(version)),
+        "<" => Some(Ranges::strictly_lower_than(version)),
+        "==" => Some(Ranges::singleton(version)),
+        "!=" => Some(Ranges::singleton(version).complement()),
+        _ => None,
+    }
+}
+
 fn condition(words: &[&str]) -> Option<Ranges<Version>> {
     match words {
         ["~>", text] => {
             let version::Approximate { version, has_patch } = version::approximate(text)?;
-            let end = if has_patch {
-                next_minor(&version)
-            } else {
-                next_major(&version)
+            let end = match has_patch {
+                true => next_minor(&version),
+                false => next_major(&version),
             };
             Some(Ranges::between(version, end))
         }
-        [operator, text] => {
-            let version = Version::parse(text)?;
-            match *operator {
-                ">=" => Some(Ranges::higher_than(version)),
-                "<=" => Some(Ranges::lower_than(version)),
-                ">" => Some(Ranges::strictly_higher_than(version)),
-                "<" => Some(Ranges::strictly_lower_than(version)),
-                "==" => Some(Ranges::singleton(version)),
-                "!=" => Some(Ranges::singleton(version).complement()),
-                _ => None,
-            }
-        }
+        [operator, text] => compared(operator, Version::parse(text)?),
         [text] => Version::parse(text).map(Ranges::singleton),
         _ => None,
     }

@@ -101,23 +101,19 @@ impl Provider<'_> {
     fn constraints(&self, id: &Id, release: &Release) -> Result<Available> {
         let mut constraints = DependencyConstraints::default();
         for dependency in &release.dependencies {
-            let Some(requirement) = Requirement::parse(&dependency.requirement) else {
-                let Dependency {
-                    name, requirement, ..
-                } = dependency;
-                let words = format!("its requirement on {name} is none: {requirement:?}");
-                return Ok(Dependencies::Unavailable(words));
+            let (name, words) = (&dependency.name, &dependency.requirement);
+            let Some(requirement) = Requirement::parse(words) else {
+                let why = format!("its requirement on {name} is none: {words:?}");
+                return Ok(Dependencies::Unavailable(why));
             };
             let slots = Slots::of(&requirement, dependency.optional);
             let package = self.dependency(id.0, dependency)?;
+            if package.0 == *id && slots.allows(&release.version) {
+                continue;
+            }
             if package.0 == *id {
-                if slots.allows(&release.version) {
-                    continue;
-                }
-                return Ok(Dependencies::Unavailable(format!(
-                    "it requires itself as {requirement}",
-                    requirement = dependency.requirement
-                )));
+                let why = format!("it requires itself as {words}");
+                return Ok(Dependencies::Unavailable(why));
             }
             let known: &mut Slots = constraints.entry(package).or_insert_with(Slots::full);
             *known = known.intersection(&slots);

@@ -70,27 +70,28 @@ fn feed(mut reader: impl Read, hash: &mut Sha256) -> io::Result<u64> {
     }
 }
 
+/// What a repository vouches for is not what is here.
+fn tampered(what: &str) -> Refused {
+    Refused::Tampered(what.to_owned())
+}
+
 /// Opens a tarball whose outer checksum has been compared, and compares the inner one.
 pub(super) fn open<F: Read + Seek>(mut file: F) -> Result<Tarball<F>, Refused> {
     let places = places(&mut file)?;
     let find = |name| {
-        let place: Option<&Place> = places.get(name);
-        place
-            .copied()
-            .ok_or_else(|| Refused::Tampered(format!("it has no {name}")))
+        let place: Option<Place> = places.get(name).copied();
+        place.ok_or_else(|| tampered(&format!("it has no {name}")))
     };
     let version = small(&mut file, find("VERSION")?, 16)?;
     if version != VERSION {
-        return Err(Refused::Tampered("its format is not version 3".to_owned()));
+        return Err(tampered("its format is not version 3"));
     }
     let metadata = small(&mut file, find("metadata.config")?, limits::METADATA_BYTES)?;
     let contents = find("contents.tar.gz")?;
     let inner = inner_checksum(&[&version, &metadata], &mut file, contents)?;
     let said = small(&mut file, find("CHECKSUM")?, 128)?;
     if !said.eq_ignore_ascii_case(inner.as_bytes()) {
-        return Err(Refused::Tampered(
-            "its content is not what its CHECKSUM says".to_owned(),
-        ));
+        return Err(tampered("its content is not what its CHECKSUM says"));
     }
     let metadata = metadata::read(&metadata).map_err(Refused::Metadata)?;
     Ok(Tarball {

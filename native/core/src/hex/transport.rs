@@ -60,29 +60,32 @@ impl Trouble {
     /// The error, when it is not about a missing file.
     pub(super) fn about(self, repo: &Repo, what: &str) -> HexError {
         let name = &repo.name;
-        let error = match self {
-            Trouble::NotFound => HexError::new(
+        let (kind, message) = match self {
+            Trouble::NotFound => (
                 Kind::RegistryUnreachable,
                 format!("repository {name} names {what} and does not have it; try again later"),
             ),
-            Trouble::Unauthorized if repo.auth_key.is_some() => HexError::new(
-                Kind::RegistryUnauthorized,
-                format!("repository {name} refuses the configured auth key for {what}"),
-            ),
-            Trouble::Unauthorized => HexError::new(
-                Kind::RegistryUnauthorized,
-                format!("repository {name} wants an auth key for {what}; add it to hex_repos"),
-            ),
-            Trouble::TooLarge => HexError::new(
+            Trouble::Unauthorized => (Kind::RegistryUnauthorized, unauthorized(repo, what)),
+            Trouble::TooLarge => (
                 Kind::TooLarge,
                 format!("{what} of repository {name} is larger than allowed"),
             ),
-            Trouble::Unreachable(reason) => HexError::new(
+            Trouble::Unreachable(reason) => (
                 Kind::RegistryUnreachable,
                 format!("repository {name} cannot be reached for {what}: {reason}"),
             ),
-            Trouble::Other(error) => error,
+            Trouble::Other(error) => return error.with(Fact::Repo, name),
         };
-        error.with(Fact::Repo, name)
+        HexError::new(kind, message).with(Fact::Repo, name)
+    }
+}
+
+fn unauthorized(repo: &Repo, what: &str) -> String {
+    let name = &repo.name;
+    match repo.auth_key {
+        Some(_) => format!("repository {name} refuses the configured auth key for {what}"),
+        None => {
+            format!("repository {name} wants an auth key for {what}; add it to hex_repos")
+        }
     }
 }

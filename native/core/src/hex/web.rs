@@ -40,10 +40,8 @@ impl Transport for Web {
         etag: Option<&str>,
         limit: u64,
     ) -> std::result::Result<Answer, Trouble> {
-        let mut get = Self::request(repo, path)?;
-        if let Some(etag) = etag {
-            get = get.unless_etag(etag);
-        }
+        let get = Self::request(repo, path)?;
+        let get = etag.map_or(get.clone(), |etag| get.unless_etag(etag));
         let trouble = |error| trouble(error, repo);
         let answer = self.client.get(&get).map_err(trouble)?;
         match answer.status {
@@ -51,14 +49,13 @@ impl Transport for Web {
             200 => {
                 let etag = answer.header("etag").map(str::to_owned);
                 let body = answer.bytes(usize::try_from(limit).unwrap_or(usize::MAX));
-                Ok(Answer::Found {
-                    body: body.map_err(trouble)?,
-                    etag,
-                })
+                let body = body.map_err(trouble)?;
+                Ok(Answer::Found { body, etag })
             }
-            status => Err(Trouble::Unreachable(format!(
-                "its answer has status {status}"
-            ))),
+            status => {
+                let why = format!("its answer has status {status}");
+                Err(Trouble::Unreachable(why))
+            }
         }
     }
 

@@ -15,6 +15,7 @@ mod job;
 pub mod manifest;
 mod mcid;
 mod publish;
+mod reader;
 mod tree;
 
 #[cfg(test)]
