@@ -10,7 +10,7 @@
 -import(bct_content, [archive/2, tree/2, store/2, raw/1, put/3, source/1]).
 
 suite() ->
-    [{timetrap, {seconds, 120}}].
+    [{timetrap, {minutes, 4}}].
 
 all() ->
     [
