@@ -4,7 +4,7 @@
 -export([main/0, main/1]).
 
 -define(GROUPS, [{"specs", bench_specs}, {"plan", bench_plan}, {"git", bench_git},
-                 {"files", bench_files}, {"cycle", bench_cycle}, {"upgrade", bench_upgrade},
+                 {"files", bench_files}, {"cycle", bench_cycle}, {"upgrade", bench_upgrade}, {"hot", bench_hot},
                  {"build", bench_build}, {"status", bench_status}]).
 
 main() ->
