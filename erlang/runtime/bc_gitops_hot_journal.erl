@@ -8,7 +8,7 @@
 -behaviour(gen_server).
 
 -export([run/3]).
--export([note/2, act/2, final/2, leads_back/3, suspend/3, change/2, resume/1]).
+-export([note/2, act/2, final/2, leads_back/3, suspend/3, change/2, resume/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -export_type([result/0]).
@@ -78,9 +78,11 @@ suspend(Journal, Pids, Save) ->
 change(Journal, Changes) ->
     gen_server:call(Journal, {change, Changes}, infinity).
 
--spec resume(pid()) -> ok | {error, {not_resumed, map()}}.
-resume(Journal) ->
-    gen_server:call(Journal, resume, infinity).
+%% @doc Resumes them. With Look, their states are looked at before: worth its time where what follows
+%% may fail.
+-spec resume(pid(), Look :: boolean()) -> ok | {error, {not_resumed, map()}}.
+resume(Journal, Look) ->
+    gen_server:call(Journal, {resume, Look}, infinity).
 
 %%% gen_server
 
@@ -114,8 +116,8 @@ handle_call({change, Changes}, _From, #state{journal = Journal} = State) ->
     Begun = lists:usort([Pid || {Pid, _, _, _} <- Changes]),
     #{begun := Before} = Journal,
     changed(Changes, write(Journal#{begun := Begun ++ Before}, State));
-handle_call(resume, _From, #state{journal = Journal} = State) ->
-    resumed(write(Journal#{resumed := true}, State));
+handle_call({resume, Look}, _From, #state{journal = Journal} = State) ->
+    resumed(Look, write(Journal#{resumed := true}, State));
 handle_call({done, Result}, _From, State) ->
     answer(Result, State),
     {stop, normal, ok, State};
@@ -176,9 +178,13 @@ changed(Changes, #state{journal = #{timeout := Timeout} = Journal} = State) ->
 
 %% Those whose former states are known are asked for the present ones: where these are the same when
 %% it comes to an undo, the former ones are right again.
-resumed(#state{journal = Journal} = State) ->
+resumed(Look, #state{journal = Journal} = State) ->
     #{suspended := Pids, begun := Begun, saved := Saved, timeout := Timeout} = Journal,
-    case bc_gitops_hot_sys:resume(Pids, maps:keys(maps:with(Begun, Saved)), Timeout) of
+    Known = case Look of
+        true -> maps:keys(maps:with(Begun, Saved));
+        false -> []
+    end,
+    case bc_gitops_hot_sys:resume(Pids, Known, Timeout) of
         {{_, []}, Changed} -> {reply, ok, write(Journal#{changed := Changed}, State)};
         {{_, Silent}, _} -> {reply, {error, {not_resumed, silent(Silent)}},
                              write(Journal#{silent := Silent}, State)}

@@ -16,7 +16,7 @@
 -type upgrade() :: #{
     journal := pid(), direction := up | down, found := bc_gitops_hot_processes:found(),
     vsns := #{module() => {Present :: term(), Coming :: term()}}, hide := [file:filename()],
-    unkept := [module()], timeout := timeout(), start_timeout := timeout(),
+    unkept := [module()], apps := [bc_gitops_hot_app:change()], settle := term(), timeout := timeout(), start_timeout := timeout(),
     _ => _
 }.
 -type failure() :: {error, {Kind :: atom(), map()}}.
@@ -24,6 +24,8 @@
 %% States of more than that, in bytes, are not copied: their code_change leads back.
 -define(STATE_LIMIT, 16 * 1024 * 1024).
 -define(STATES_LIMIT, 256 * 1024 * 1024).
+%% The states of more processes than that are not looked at again while everybody waits.
+-define(LOOKED_AT, 1000).
 
 %% @doc Everything that loading these steps needs.
 -spec make([bc_gitops_hot_upgrade:code_step()], #{module() => bc_gitops_hot_code:object()}) ->
@@ -69,7 +71,8 @@ run(#{updates := Updates} = Part, #{found := Found, journal := Journal} = Upgrad
     end.
 
 finish({ok, Differences}, Began, Pids, #{journal := Journal} = Upgrade) ->
-    case bc_gitops_hot_journal:resume(Journal) of
+    Look = length(Pids) =< ?LOOKED_AT andalso may_fail(Differences, Upgrade),
+    case bc_gitops_hot_journal:resume(Journal, Look) of
         ok ->
             Pause = erlang:monotonic_time(microsecond) - Began,
             case children(Differences, Upgrade) of
@@ -81,6 +84,14 @@ finish({ok, Differences}, Began, Pids, #{journal := Journal} = Upgrade) ->
     end;
 finish(NotOk, _Began, _Pids, _Upgrade) ->
     NotOk.
+
+%% What comes when the processes run again.
+may_fail(Differences, #{apps := Apps, settle := Settle}) ->
+    Settle =/= none orelse lists:any(fun is_different/1, Differences)
+        orelse lists:any(fun(#{app := App, env := Env}) -> bc_gitops_app_env:all(App) =/= Env end, Apps).
+
+is_different({_, #{added := Added, removed := Removed, replaced := Replaced}}) ->
+    Added ++ Removed ++ Replaced =/= [].
 
 %% Smaller ones first come into the limit, as they do in most applications.
 savable(Pids) ->

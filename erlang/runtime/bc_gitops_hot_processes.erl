@@ -24,7 +24,7 @@ find(Modules, Timeout) ->
     Managers = [Pid || {Pid, gen_event} <- All],
     Dynamic = [Pid || {Pid, dynamic} <- maps:to_list(Children)],
     Asked = bc_gitops_hot_sys:modules(lists:usort(Managers ++ Dynamic), Timeout),
-    Told = maps:from_list([{Pid, Told} || {Pid, {ok, Told}} <- maps:to_list(Asked), is_list(Told)]),
+    Told = maps:from_list([{Pid, Told} || {Pid, {ok, Told}} <- Asked, is_list(Told)]),
     Listed = maps:merge(maps:filter(fun(_, Listed) -> is_list(Listed) end, Children), Told),
     {maps:from_list([Found || {Pid, Initial} <- All,
                               Found <- found(Pid, Initial, maps:get(Pid, Listed, []), Modules)]),
@@ -51,7 +51,7 @@ roots() ->
 walk([], _Timeout, Children, Silent) ->
     {Children, Silent};
 walk(Supervisors, Timeout, Children, Silent) ->
-    Answers = maps:to_list(bc_gitops_hot_sys:children(Supervisors, Timeout)),
+    Answers = bc_gitops_hot_sys:children(Supervisors, Timeout),
     Listed = [{Pid, Type, Modules} || {_, {ok, Answer}} <- Answers, is_list(Answer),
                                       {_Id, Pid, Type, Modules} <- Answer, is_pid(Pid)],
     Seen = maps:merge(Children, maps:from_list([{Pid, Modules} || {Pid, _, Modules} <- Listed])),

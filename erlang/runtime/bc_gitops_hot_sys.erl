@@ -1,7 +1,7 @@
-%%% @doc System messages to many processes at once: all are asked before the first answer is waited
-%%% for, so that thousands are suspended, changed and resumed in about the time that one takes.
+%%% @doc System messages to many processes at once: some are asked at a time, and the next ones as these
+%%% answer, so that nobody waits for one that does not, and few messages wait for us.
 %%%
-%%% Each request is made through an alias, so that what answers after the deadline leaves no message.
+%%% A round of requests is made through one alias, so that what answers after the deadline leaves no message.
 -module(bc_gitops_hot_sys).
 
 -export([suspend/2, suspend/3, resume/2, resume/3, states/2, restore/2, change_code/2, children/2, modules/2]).
@@ -9,44 +9,52 @@
 -export_type([kind/0, change/0]).
 
 %% the tag of a request through an alias is one
--dialyzer({no_improper_lists, send/1}).
+-dialyzer({no_improper_lists, send/3}).
 
 %% What `sys:get_state/1' answers for: a manager of gen_event has one state for each handler.
 -type kind() :: gen_event | other.
 -type change() :: {pid(), module(), Vsn :: term(), Extra :: term()}.
--type answers(Answer) :: #{pid() => {ok, Answer} | gone | silent}.
+-type answers(Answer) :: [{pid(), {ok, Answer} | gone | silent}].
+
+%% So many requests are under way, and so many more for each time, in ms, that nobody answers.
+-define(WINDOW, 32).
+-define(STALLED, 5).
 
 %% @doc Suspends; `{Suspended, Silent}'. Those that are gone are in neither.
 -spec suspend([pid()], timeout()) -> {[pid()], [pid()]}.
 suspend(Pids, Timeout) ->
-    sort(Pids, system(Pids, suspend, Timeout)).
+    sort(system(Pids, suspend, Timeout)).
 
 %% @doc Suspends, and asks some of them for their states at the same time.
 -spec suspend([pid()], Save :: [pid()], timeout()) -> {{[pid()], [pid()]}, #{pid() => term()}}.
 suspend(Pids, Save, Timeout) ->
-    Suspending = send_all(requests(Pids, suspend)),
-    Looking = send_all(requests(Save, get_state)),
-    Deadline = deadline(Timeout),
-    Answers = gather(Suspending, #{}, Deadline),
-    {sort(Pids, Answers), told(gather(Looking, #{}, Deadline))}.
+    both(Pids, Save, fun(Pid) -> [request(Pid, suspend), look(Pid)] end, suspend, Timeout).
 
 %% @doc Resumes, and has some of them tell their states just before.
 -spec resume([pid()], Keep :: [pid()], timeout()) -> {{[pid()], [pid()]}, #{pid() => term()}}.
 resume(Pids, Keep, Timeout) ->
-    Looking = send_all(requests(Keep, get_state)),
-    Resuming = send_all(requests(Pids, resume)),
-    Deadline = deadline(Timeout),
-    Answers = gather(Resuming, #{}, Deadline),
-    {sort(Pids, Answers), told(gather(Looking, #{}, Deadline))}.
+    both(Pids, Keep, fun(Pid) -> [look(Pid), request(Pid, resume)] end, resume, Timeout).
+
+%% Two requests that a process finds together cost little more than one.
+both(Pids, Those, Two, One, Timeout) ->
+    Which = maps:from_keys(Those, true),
+    Requests = [Request || Pid <- Pids, Request <- case Which of
+        #{Pid := true} -> Two(Pid);
+        #{} -> [request(Pid, One)]
+    end],
+    {Looks, Answers} = lists:partition(fun({Key, _}) -> is_tuple(Key) end, ask(Requests, Timeout)),
+    {sort(Answers), told([{Pid, Answer} || {{state, Pid}, Answer} <- Looks])}.
+
+look(Pid) ->
+    {{state, Pid}, Pid, system, get_state}.
 
 %% @doc Resumes. What was not suspended goes on as it did.
 -spec resume([pid()], timeout()) -> {[pid()], Silent :: [pid()]}.
 resume(Pids, Timeout) ->
-    sort(Pids, system(Pids, resume, Timeout)).
+    sort(system(Pids, resume, Timeout)).
 
-sort(Pids, Answers) ->
-    Which = fun(Wanted) -> [Pid || Pid <- Pids, Wanted(maps:get(Pid, Answers))] end,
-    {Which(fun(Answer) -> is_tuple(Answer) end), Which(fun(Answer) -> Answer =:= silent end)}.
+sort(Answers) ->
+    {[Pid || {Pid, {ok, _}} <- Answers], [Pid || {Pid, silent} <- Answers]}.
 
 %% @doc The states of suspended processes, of those that have one and tell it.
 -spec states([pid()], timeout()) -> #{pid() => term()}.
@@ -54,8 +62,7 @@ states(Pids, Timeout) ->
     told(system(Pids, get_state, Timeout)).
 
 told(Answers) ->
-    maps:from_list([{Pid, State} || {Pid, {ok, State}} <- maps:to_list(Answers),
-                                    not is_refused(State)]).
+    maps:from_list([{Pid, State} || {Pid, {ok, State}} <- Answers, not is_refused(State)]).
 
 %% A state stands for itself in the answer.
 is_refused({error, {callback_failed, _, _}}) -> true;
@@ -64,8 +71,8 @@ is_refused(_State) -> false.
 %% @doc Gives processes their former states; answers those that did not take theirs.
 -spec restore([{pid(), kind(), State :: term()}], timeout()) -> [pid()].
 restore(Saved, Timeout) ->
-    Requests = [{Pid, system, {replace_state, replacement(Kind, State)}} || {Pid, Kind, State} <- Saved],
-    [Pid || {Pid, Answer} <- maps:to_list(ask(Requests, Timeout)), not is_taken(Answer)].
+    Requests = [{Pid, Pid, system, {replace_state, replacement(Kind, State)}} || {Pid, Kind, State} <- Saved],
+    [Pid || {Pid, Answer} <- ask(Requests, Timeout), not is_taken(Answer)].
 
 is_taken({ok, Answer}) -> not is_refused(Answer);
 is_taken(gone) -> true;
@@ -88,13 +95,11 @@ change_code([], _Timeout) ->
     [];
 change_code(Changes, Timeout) ->
     {Now, Later} = one_each(Changes),
-    Answers = ask([{Pid, system, {change_code, Module, Vsn, Extra}}
+    Answers = ask([{{Pid, Module}, Pid, system, {change_code, Module, Vsn, Extra}}
                    || {Pid, Module, Vsn, Extra} <- Now], Timeout),
-    Failed = [{Pid, Module, Why} || {Pid, Module, _, _} <- Now,
-                                    {failed, Why} <- [outcome(maps:get(Pid, Answers))]],
-    case Failed of
+    case [{Pid, Module, Why} || {{Pid, Module}, Answer} <- Answers, {failed, Why} <- [outcome(Answer)]] of
         [] -> change_code(Later, Timeout);
-        _ -> Failed
+        Failed -> Failed
     end.
 
 outcome({ok, ok}) -> changed;
@@ -107,28 +112,22 @@ bare({error, Why}) -> Why;
 bare(Why) -> Why.
 
 one_each(Changes) ->
-    {Now, Later, _} = lists:foldl(
-        fun
-            ({Pid, _, _, _} = Change, {Now, Later, Seen}) when is_map_key(Pid, Seen) ->
-                {Now, [Change | Later], Seen};
-            ({Pid, _, _, _} = Change, {Now, Later, Seen}) ->
-                {[Change | Now], Later, Seen#{Pid => true}}
-        end,
-        {[], [], #{}},
-        Changes
-    ),
-    {lists:reverse(Now), lists:reverse(Later)}.
+    Sorted = lists:keysort(1, Changes),
+    case lists:ukeysort(1, Sorted) of
+        Now when length(Now) =:= length(Sorted) -> {Changes, []};
+        Now -> {Now, Changes -- Now}
+    end.
 
 %% @doc The children of supervisors.
 -spec children([pid()], timeout()) -> answers([{term(), pid() | atom(), worker | supervisor,
                                                 dynamic | [module()]}]).
 children(Supervisors, Timeout) ->
-    ask([{Pid, '$gen_call', which_children} || Pid <- Supervisors], Timeout).
+    ask([{Pid, Pid, '$gen_call', which_children} || Pid <- Supervisors], Timeout).
 
 %% @doc The callback modules of processes whose child specification says `dynamic'.
 -spec modules([pid()], timeout()) -> answers([module()]).
 modules(Pids, Timeout) ->
-    ask([{Pid, self(), get_modules} || Pid <- Pids], Timeout).
+    ask([{Pid, Pid, self(), get_modules} || Pid <- Pids], Timeout).
 
 %%% Many requests, one deadline
 
@@ -136,38 +135,69 @@ system(Pids, Request, Timeout) ->
     ask(requests(Pids, Request), Timeout).
 
 requests(Pids, Request) ->
-    [{Pid, system, Request} || Pid <- Pids].
+    [request(Pid, Request) || Pid <- Pids].
 
+request(Pid, Request) ->
+    {Pid, Pid, system, Request}.
+
+%% Requests have a key each, by which they are answered.
 ask(Requests, Timeout) ->
-    gather(send_all(Requests), #{}, deadline(Timeout)).
+    Alias = alias(),
+    {Now, Later} = split(Requests),
+    Answers = gather(Alias, send_all(Alias, Now, #{}), Later, [], deadline(Timeout)),
+    true = unalias(Alias),
+    ok = flush(Alias),
+    Answers.
 
-send_all(Requests) ->
-    maps:from_list([{send(Request), Pid} || {Pid, _, _} = Request <- Requests]).
+split(Requests) when length(Requests) =< ?WINDOW -> {Requests, []};
+split(Requests) -> lists:split(?WINDOW, Requests).
 
-send({Pid, Label, Request}) ->
-    Ref = monitor(process, Pid, [{alias, reply_demonitor}]),
-    Pid ! {Label, {self(), [alias | Ref]}, Request},
-    Ref.
+send_all(Alias, Requests, Pending) ->
+    lists:foldl(fun(Request, All) -> send(Alias, Request, All) end, Pending, Requests).
 
-gather(Pending, Answers, _Deadline) when map_size(Pending) =:= 0 ->
+send(Alias, {Key, Pid, Label, Request}, Pending) ->
+    Pid ! {Label, {self(), [[alias | Alias] | Key]}, Request},
+    Pending#{Key => Pid}.
+
+%% Who answers makes room for the next one; who does not keeps nobody from being asked.
+gather(_Alias, Pending, [], Answers, _Deadline) when map_size(Pending) =:= 0 ->
     Answers;
-gather(Pending, Answers, Deadline) ->
+gather(Alias, Pending, Later, Answers, Deadline) ->
     receive
-        {[alias | Ref], Answer} when is_map_key(Ref, Pending) ->
-            {Pid, Rest} = maps:take(Ref, Pending),
-            gather(Rest, Answers#{Pid => {ok, Answer}}, Deadline);
-        {'DOWN', Ref, process, Pid, _} when is_map_key(Ref, Pending) ->
-            gather(maps:remove(Ref, Pending), Answers#{Pid => gone}, Deadline)
-    after left(Deadline) ->
-        maps:fold(fun give_up/3, Answers, Pending)
+        {[[alias | Alias] | Key], Answer} ->
+            next(Alias, maps:remove(Key, Pending), Later, [{Key, {ok, Answer}} | Answers], Deadline)
+    after ?STALLED ->
+        stalled(Alias, Pending, Later, Answers, Deadline)
     end.
 
-%% The answer may have come since.
-give_up(Ref, Pid, Answers) ->
-    demonitor(Ref, [flush]),
+next(Alias, Pending, [Request | Later], Answers, Deadline) ->
+    gather(Alias, send(Alias, Request, Pending), Later, Answers, Deadline);
+next(Alias, Pending, [], Answers, Deadline) ->
+    gather(Alias, Pending, [], Answers, Deadline).
+
+%% What a process sent before it died is there already.
+stalled(Alias, Pending, Later, Answers, Deadline) ->
+    Gone = [Key || {Key, Pid} <- maps:to_list(Pending), not is_process_alive(Pid)],
+    More = [{Key, answer_of(Alias, Key)} || Key <- Gone] ++ Answers,
+    Left = maps:without(Gone, Pending),
+    case {Later, left(Deadline)} of
+        {[], 0} ->
+            [{Key, silent} || Key <- maps:keys(Left)] ++ More;
+        _ ->
+            {Now, Rest} = split(Later),
+            gather(Alias, send_all(Alias, Now, Left), Rest, More, Deadline)
+    end.
+
+answer_of(Alias, Key) ->
     receive
-        {[alias | Ref], Answer} -> Answers#{Pid => {ok, Answer}}
-    after 0 -> Answers#{Pid => silent}
+        {[[alias | Alias] | Key], Answer} -> {ok, Answer}
+    after 0 -> gone
+    end.
+
+flush(Alias) ->
+    receive
+        {[[alias | Alias] | _], _} -> flush(Alias)
+    after 0 -> ok
     end.
 
 deadline(infinity) -> infinity;
