@@ -4,7 +4,7 @@
 -include("bc_gitops.hrl").
 -include_lib("kernel/include/logger.hrl").
 
--export([say/4, begun/3, failed/5]).
+-export([say/4, begun/3, done/3, failed/5]).
 
 %% @doc Format begins with a place for the app's name. The event has no domain of our own: OTP's default
 %% handler shows events without one and those of otp, nothing else.
@@ -26,6 +26,15 @@ reasons(Reasons) -> bc_gitops_words:names([reason(Reason) || Reason <- Reasons])
 
 reason({version, From, To}) -> io_lib:format("version ~ts to ~ts", [From, To]);
 reason(Reason) -> Reason.
+
+%% @doc An attempt has arrived; an upgrade says how.
+-spec done(bc_gitops_goal:step(), #app_state{}, bc_gitops_state:app()) -> ok.
+done(Action, #app_state{version = Version, details = Details}, Store) ->
+    How = case Action =:= upgrade andalso bc_gitops_hot_switch:describe(Details) of
+        Said when is_binary(Said), Said =/= <<>> -> [" (", Said, ")"];
+        _ -> ""
+    end,
+    say(notice, "~ts: ~ts done, ~ts runs~ts", [Action, Version, How], Store).
 
 %% @doc An attempt has failed, and what happens next.
 -spec failed(quarantine | {retry, WaitMs :: pos_integer()}, Reason :: term(),

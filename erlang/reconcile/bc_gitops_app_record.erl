@@ -14,7 +14,8 @@
     action := bc_gitops_goal:step(),
     target := bc_gitops_state:revision() | undefined,
     commit := binary() | undefined,
-    duration := integer()                   % native time
+    duration := integer(),                  % native time
+    how => map()                            % how new code took the place of old code
 }.
 
 -define(HISTORY, 20).
@@ -62,7 +63,7 @@ pin(_Goal) -> undefined.
 -spec remember(ok | {error, term()}, entry(), bc_gitops_state:app()) -> bc_gitops_state:app().
 remember(Result, Entry, #{history := History, current := Current} = Store) ->
     #{action := Action, target := Target, commit := Commit, duration := Duration} = Entry,
-    Line = #{
+    Line = (maps:get(how, Entry, #{}))#{
         at => erlang:system_time(second), action => Action,
         from => version(Current), to => version(Target), commit => Commit,
         result => case Result of ok -> ok; {error, Reason} -> bc_gitops_failure:describe(Reason) end,

@@ -26,7 +26,8 @@
     target := bc_gitops_state:revision() | undefined,
     running := bc_gitops_state:revision() | undefined,
     store := bc_gitops_state:app(),
-    runtime := module()
+    runtime := module(),
+    how => map()                            % an upgrade ended: how new code took the place of old code
 }.
 
 %% @doc Writes both rows.
@@ -164,7 +165,8 @@ begun(Attempt) ->
 %% @doc Duration is in native time.
 -spec ended(ok | {error, term()}, Duration :: integer(), attempt()) -> ok.
 ended(Result, Duration, Attempt) ->
-    execute(stop, #{duration => Duration}, (metadata(Attempt))#{result => Result}, Attempt).
+    How = maps:get(how, Attempt, #{}),
+    execute(stop, #{duration => Duration}, maps:merge(How, (metadata(Attempt))#{result => Result}), Attempt).
 
 execute(Point, Measurements, Metadata, #{action := Action}) ->
     bc_gitops_telemetry:execute([bc_gitops, event_name(Action), Point], Measurements, Metadata).

@@ -33,7 +33,8 @@
 -define(CYCLE, 9).
 %% The runtime gave up before it stopped anything, for a reason that lies elsewhere: with the controller, or
 %% with other apps, which change.
--define(NOTHING_STOPPED, [controller_blocked, cancelled, busy, missing_applications, module_conflict]).
+-define(NOTHING_STOPPED, [controller_blocked, cancelled, busy, missing_applications, module_conflict,
+                          old_code_in_use]).
 
 %% @doc What happens after a failure of try number Attempt. `start' is a deployment by a module that
 %% cannot prepare, of an app that did not run: it took nothing away, so it is judged like a preparation.
@@ -73,6 +74,8 @@ describe({rolled_back, #{reason := Reason} = Details}) ->
 describe({rollback_failed, #{reason := Reason, rollback_reason := RollbackReason} = Details}) ->
     text("~ts; and the old version did not come up again either, nothing of it runs~ts: ~ts",
          [describe(Reason), gap(Details), describe(RollbackReason)]);
+describe({hot_upgrade_undone, #{running := Running, reason := Reason}}) ->
+    text("the hot upgrade was undone, ~ts runs on in the same processes: ~ts", [value(Running), describe(Reason)]);
 describe({blocked, Reason}) ->
     blocked(Reason);
 describe({Kind, [_ | _] = Errors} = Reason) when Kind =:= spec_errors; Kind =:= invalid_specs; Kind =:= invalid_spec ->

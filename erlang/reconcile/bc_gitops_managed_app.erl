@@ -395,7 +395,7 @@ arrived(#data{recovering = true} = Data) ->
 arrived(#data{action = Action} = Data) ->
     Done = attempt_ended(ok, remember(ok, Data)),
     Landed = landed(Done#data{error = undefined, class = undefined, attempts = 0}),
-    log(notice, "~ts: ~ts done, ~ts runs", [Action, running_version(Landed)], Landed),
+    ok = bc_gitops_app_log:done(Action, Landed#data.app, Landed#data.store),
     settle(ok, Landed),
     go_on(Landed, fun(Next) -> enter(running, Next, []) end).
 
@@ -547,7 +547,7 @@ cancelled(#data{action = Action} = Data) ->
 attempt_ended(_Result, #data{began = undefined} = Data) ->
     Data;
 attempt_ended(Result, Data) ->
-    ok = bc_gitops_app_view:ended(Result, duration(Data), seen(Data)),
+    ok = bc_gitops_app_view:ended(Result, duration(Data), (seen(Data))#{how => how(Result, Data)}),
     Data#data{began = undefined}.
 
 enter(State, Data, Actions) ->
@@ -564,8 +564,15 @@ saved(#data{store = Store, config = Config} = Data) ->
     Data.
 
 remember(Result, #data{action = Action, target = Target, goal = #{commit := Commit}, store = Store} = Data) ->
-    Entry = #{action => Action, target => Target, commit => Commit, duration => duration(Data)},
+    Entry = #{action => Action, target => Target, commit => Commit, duration => duration(Data),
+              how => how(Result, Data)},
     Data#data{store = bc_gitops_app_record:remember(Result, Entry, Store)}.
+
+%% How new code took the place of old code, as the runtime says.
+how(ok, #data{action = upgrade, app = #app_state{details = Details}}) ->
+    maps:with([upgraded, because, pause_us, processes], Details);
+how(_Result, _Data) ->
+    #{}.
 
 %% what others see
 

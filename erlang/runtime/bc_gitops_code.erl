@@ -8,14 +8,15 @@
 
 -include_lib("kernel/include/logger.hrl").
 
--export([prepare/1, replace/3, unload/2, verify/1, leftovers/1, delete_path/1]).
+-export([prepare/1, replace/3, unload/2, verify/1, verify_current/1, leftovers/1, delete_path/1]).
 
 -export_type([lib/0, prepared/0, md5/0]).
 
 -type md5() :: <<_:128>>.
 -type lib() :: #{
     name := atom(), version := binary(), path := binary(), modules := #{module() => md5()},
-    on_host => true           % the files are the host's own
+    on_host => true,          % the files are the host's own
+    formerly => [binary()]    % where unchanged modules were loaded from, before a hot upgrade
 }.
 -opaque prepared() :: #{atomic := code:prepared_code(), on_load := [object()]}.
 -type change() :: #{app := atom(), gone := [module()], coming := [module()],
@@ -233,23 +234,31 @@ describe(Pid) ->
         Info -> {Pid, Info}
     end.
 
-%% @doc Compares what is loaded with the manifests: modules that are missing or differ.
+%% @doc Compares what is loaded with the manifests: modules that are missing, differ, or have old code.
 -spec verify([#{modules := #{module() => md5()}, _ => _}]) -> ok | failure().
 verify(Libs) ->
+    verify(Libs, fun old_code/1).
+
+%% @doc The same for code that changed while it ran: a process may be busy in its old code yet.
+-spec verify_current([#{modules := #{module() => md5()}, _ => _}]) -> ok | failure().
+verify_current(Libs) ->
+    verify(Libs, fun(_Module) -> ok end).
+
+verify(Libs, Old) ->
     Wrong = [{Module, State}
              || #{modules := Modules} <- Libs,
                 {Module, MD5} <- maps:to_list(Modules),
-                State <- [state(Module, MD5)],
+                State <- [state(Module, MD5, Old)],
                 State =/= ok],
     case Wrong of
         [] -> ok;
         _ -> {error, {code_differs, #{modules => Wrong}}}
     end.
 
-state(Module, MD5) ->
+state(Module, MD5, Old) ->
     case erlang:module_loaded(Module) andalso erlang:get_module_info(Module, md5) of
         false -> missing;
-        MD5 -> old_code(Module);
+        MD5 -> Old(Module);
         Loaded -> bc_gitops_protocols:is_consolidated(Module, MD5, Loaded)
     end.
 

@@ -90,7 +90,8 @@ content(Path) ->
 %% all libraries that we put on the code path.
 -spec conflicts([module()], Ours :: [bc_gitops_code:lib()]) -> [{module(), file:filename_all()}].
 conflicts(Modules, Ours) ->
-    Paths = maps:from_list([{ebin(Path), true} || #{path := Path} <- Ours]),
+    Paths = maps:from_list([{ebin(Path), true} || #{path := Now} = Lib <- Ours,
+                                                  Path <- [Now | maps:get(formerly, Lib, [])]]),
     Index = index([Dir || Dir <- code:get_path(),
                           not is_map_key(unicode:characters_to_binary(Dir), Paths)]),
     [{Module, Where} || Module <- Modules, Where <- where(Module, Index, Paths)].

@@ -7,7 +7,8 @@
 
 -export_type([part/0, upgrade/0]).
 
--type update() :: supervisor | {advanced, Extra :: term()}.
+%% Soft: its processes stand still while it is loaded, and keep their states.
+-type update() :: supervisor | soft | {advanced, Extra :: term()}.
 -type part() :: #{
     load := [module()], gone := [module()], updates := #{module() => update()},
     prepared := code:prepared_code() | none, expected := [{module(), binary()}]

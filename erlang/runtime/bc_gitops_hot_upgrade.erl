@@ -13,7 +13,7 @@
 -export_type([step/0, code_step/0, upgrade/0, report/0, result/0]).
 
 -type code_step() :: {add_module, module()} | {delete_module, module()} | {load_module, module()}
-                   | {update, module(), supervisor | {advanced, Extra :: term()}}.
+                   | {update, module(), supervisor | soft | {advanced, Extra :: term()}}.
 -type step() :: code_step() | {apply, {module(), atom(), [term()]}}.
 -type upgrade() :: #{
     app := atom(),

@@ -60,7 +60,8 @@ switch_to(#app_spec{name = Name} = Spec, {ok, Build}) ->
     case bc_gitops_switches:run(Name, Switch) of
         {ok, Entry} ->
             State = state(Entry),
-            log(notice, Spec, "~p ~ts runs (~ts)", [Name, State#app_state.version, from(From)]),
+            log(notice, Spec, "~p ~ts runs (~ts~ts)",
+                [Name, State#app_state.version, from(From), how(State#app_state.details)]),
             {ok, State};
         {error, Reason} = Error ->
             %% whoever asked says what failed
@@ -73,6 +74,12 @@ switch_to(_Spec, {error, _} = Error) ->
 
 from(undefined) -> <<"new">>;
 from(Version) -> <<"from ", Version/binary>>.
+
+how(Details) ->
+    case bc_gitops_hot_switch:describe(Details) of
+        <<>> -> "";
+        Said -> ["; ", Said]
+    end.
 
 version(Name) ->
     case bc_gitops_runtime_table:find(Name) of
@@ -149,7 +156,7 @@ restore_possible(#app_spec{name = Name, version = Version} = Spec, Key) ->
     case bc_gitops_runtime_table:find(Name) of
         {ok, #{build := #{key := Key, version := Version, libs := Libs}} = Entry} ->
             Own = [Lib || #{name := LibName} = Lib <- Libs, LibName =:= Name],
-            case bc_gitops_app_control:is_up(Name) andalso bc_gitops_code:verify(Own) =:= ok of
+            case bc_gitops_app_control:is_up(Name) andalso bc_gitops_code:verify_current(Own) =:= ok of
                 true -> adopt(Spec, Entry);
                 false -> switch_to(Spec, bc_gitops_runtime_builds:lookup(Spec, Key))
             end;

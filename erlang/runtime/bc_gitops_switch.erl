@@ -175,12 +175,43 @@ bring_dependencies(#{app := App, added := Added, new := New} = Switch, Proceed) 
     case bc_gitops_side:bring_dependencies(Added, New, Timeouts) of
         ok ->
             case Proceed() of
-                true -> swap(Switch);
+                true -> change(Switch);
                 false -> abandon(Switch, {error, {cancelled, #{app => App}}})
             end;
         {error, _} = Error ->
             abandon(Switch, Error)
     end.
+
+%% The code of an application that runs changes in place where that is possible.
+change(Switch) ->
+    Began = erlang:monotonic_time(millisecond),
+    case bc_gitops_hot_switch:run(Switch) of
+        {ok, Details, Base} -> complete_hot(Switch, Details, Base);
+        {swap, Because} -> swap(Switch#{because => Because});
+        {unchanged, Reason} -> abandon(Switch, {error, Reason});
+        {broken, Reason} -> undo(Switch, Reason, true, Began)
+    end.
+
+%% The same processes, with other code.
+complete_hot(#{app := App, spec := Spec, build := Build, previous := {ok, Entry}} = Switch, Details, Base) ->
+    Changed = Entry#{spec := Spec, build := Build, base_env := Base, details := Details},
+    #{plan := #{new := New, old := Old}} = Switch,
+    Gone = bc_gitops_side:modules(Old) -- bc_gitops_side:modules(New),
+    ok = bc_gitops_runtime_events:purged(App, Gone),
+    ok = bc_gitops_runtime_events:loaded(App, maps:get(modules, Details) -- Gone),
+    ok = settle(with_former_places(Switch), Changed),
+    {ok, Changed}.
+
+%% Modules that did not change are not loaded again: they were loaded from where they stood before.
+with_former_places(#{plan := #{old := Old, new := New} = Plan} = Switch) ->
+    Former = maps:from_list([{Name, [Path | maps:get(formerly, Lib, [])]} || #{name := Name, path := Path} = Lib <- Old]),
+    Placed = [Lib#{formerly => in_use(Lib, maps:get(Name, Former, []))} || #{name := Name} = Lib <- New],
+    Switch#{plan := Plan#{new := Placed}}.
+
+in_use(#{modules := Modules}, Paths) ->
+    Dirs = lists:usort([filename:dirname(File) || {file, File} <- [code:is_loaded(M) || M <- maps:keys(Modules)],
+                                                  is_list(File)]),
+    [Path || Path <- Paths, lists:member(filename:join(unicode:characters_to_list(Path), "ebin"), Dirs)].
 
 swap(#{old := Old, new := New, timeouts := Timeouts} = Switch) ->
     WasUp = was_up(Switch),
@@ -214,10 +245,13 @@ complete(#{app := App, spec := Spec, build := Build} = Switch, Envs, Began) ->
     Entry = #{
         name => App, spec => Spec, build => Build, base_env => Base, host_env => ByHand,
         root => bc_gitops_app_control:root(App), started_at => calendar:universal_time(),
-        details => #{gap_ms => Gap}
+        details => how(Switch, #{gap_ms => Gap})
     },
     ok = settle(Switch, Entry),
     {ok, Entry}.
+
+how(#{because := [_ | _] = Because}, Details) -> Details#{upgraded => restart, because => Because};
+how(_Switch, Details) -> Details.
 
 settle(#{app := App, plan := #{new := New, drop := Drop}}, Entry) ->
     bc_gitops_switches:locked(libs, fun() ->
