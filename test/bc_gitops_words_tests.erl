@@ -155,10 +155,9 @@ of_the_runtime() ->
 
 of_hot_upgrades() ->
     Busy = {self(), #{registered_name => a_srv, current_function => {m, f, 1}, initial_call => {a_srv, init, 1}}},
-    Failed = {code_change_failed, #{process => self(), module => a_srv, reason => {'EXIT', {badarg, [
-        {hot_upgrade_undone, #{app => a, running => <<"1.0.0">>,
-                               reason => {code_change_failed, #{module => m, reason => timeout}}}},{m, f, [1], []}]}}, failed => 1}},
+    Failed = {code_change_failed, #{process => self(), module => a_srv, reason => {'EXIT', {badarg, [{m, f, [1], []}]}}, failed => 1}},
     [
+        {hot_upgrade_undone, #{app => a, running => <<"1.0.0">>, reason => Failed}},
         {not_hot, #{modules => [{m, nif}, {n, sticky}, {o, preloaded}, {p, cover_compiled}, {q, on_load}]}},
         {object_not_read, #{file => "/s/m.beam", reason => enoent}},
         {old_code_in_use, #{app => a, modules => [m], processes => [Busy, {self(), #{modules => [m]}}]}},
