@@ -25,7 +25,7 @@
 %% BEAM files, digests, identicons
 -export([beam_md5/1, beam_scan/1, digest_file/2, digest_bytes/2, identicon/2, identicon_uri/2]).
 %% code that changes while it runs
--export([beam_info/1, build_compare/2, hot_plan/2, appup_read/2]).
+-export([beam_info/1, build_compare/2, hot_plan/2, hot_steps/2, appup_read/2]).
 %% the files of builds
 -export([store_seal/1, store_check/2, store_stamp/1, disk_space/1]).
 
@@ -202,6 +202,12 @@ build_compare(_OldDir, _NewDir) -> stub().
                            appup := none | [Instruction :: tuple() | atom()]}) ->
     {ok, {hot, [hot_step()], hot_notes()} | {restart, [hot_reason()], hot_notes()}} | {error, term()}.
 hot_plan(_Builds, _Options) -> stub().
+
+%% The steps where the former code is not at hand: the code that comes, whole files and whether each
+%% replaces code that is loaded, and the modules that go.
+-spec hot_steps([{Path :: binary(), Code :: binary(), Replaces :: boolean()}], Gone :: [binary()]) ->
+    {ok, [hot_step()]} | {error, term()}.
+hot_steps(_Coming, _Gone) -> stub().
 
 %% An appup, each instruction of it checked. Which entry fits a version is told by its caller: by
 %% equal strings, and by expressions that match the whole.

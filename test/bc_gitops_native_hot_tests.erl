@@ -178,6 +178,24 @@ a_supervisor_is_updated_as_one_test() ->
         ?assertMatch({hot, [{update, <<"hot_sup">>, supervisor}], _}, plan(Old, New, hot))
     end).
 
+%% As from two builds, though of the old code no more is known than that it runs.
+steps_to_files_of_which_the_former_are_gone_test() ->
+    More = [{hot_new, "f() -> 1."}, {hot_sup, "-behaviour(supervisor).\ninit(_) -> 1."} | plain("2")],
+    with([#{modules => server("1")}, #{modules => server("2") ++ More}], fun(_Old, New) ->
+        Coming = [begin
+            {ok, Code} = file:read_file(beam(New, M)),
+            {beam(New, M), Code, M =/= hot_new}
+        end || M <- [hot_srv, hot_sup, hot_new, hot_a]],
+        {ok, Steps} = bc_gitops_native:hot_steps(Coming, [<<"hot_x">>]),
+        ?assertEqual([{add_module, <<"hot_new">>}, {delete_module, <<"hot_x">>},
+                      {load_module, <<"hot_a">>}, {update, <<"hot_srv">>, {advanced, []}},
+                      {update, <<"hot_sup">>, supervisor}], lists:sort(Steps)),
+        ?assertEqual({delete_module, <<"hot_x">>}, lists:last(Steps)),
+        ?assertEqual({ok, []}, bc_gitops_native:hot_steps([], [])),
+        is_error(not_beam, beam(New, hot_a),
+                 bc_gitops_native:hot_steps([{beam(New, hot_a), <<"text">>, true}], []))
+    end).
+
 %%% Appups
 
 an_appup_for_these_versions_wins_test() ->

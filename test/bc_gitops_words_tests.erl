@@ -159,7 +159,11 @@ of_hot_upgrades() ->
     [
         {hot_upgrade_undone, #{app => a, running => <<"1.0.0">>, reason => Failed}},
         {not_hot, #{modules => [{m, nif}, {n, sticky}, {o, preloaded}, {p, cover_compiled}, {q, on_load}]}},
-        {object_not_read, #{file => "/s/m.beam", reason => enoent}},
+        {object_not_read, #{file => "/s/m.beam", reason => enoent}}, {object_not_found, #{module => m}},
+        {app_not_found, #{app => a}}, {app_not_loaded, #{app => a}},
+        {other_version_runs, #{app => a, asked => "1", running => "2"}},
+        {version_not_found, #{app => a, version => "2", found => [{"/s/a/ebin", "1"}]}},
+        {version_not_found, #{app => a, version => "2", found => []}},
         {old_code_in_use, #{app => a, modules => [m], processes => [Busy, {self(), #{modules => [m]}}]}},
         {supervisors_silent, #{app => a, processes => [self()]}}, {not_suspended, #{processes => [Busy]}},
         {not_resumed, #{processes => [Busy]}}, {sup_flags_changed, #{module => a_sup}},

@@ -7,20 +7,19 @@
 -export([all/0, end_per_testcase/2]).
 -export([a_server_keeps_pid_and_state/1, up_and_down/1, modules_come_and_go/1, only_what_must_is_suspended/1,
          a_statem/1, handlers_of_an_event_manager/1, a_special_process/1, processes_outside_of_the_tree/1,
-         children_are_added_and_removed/1, a_name_goes_over/1, other_flags_are_cold/1, children_started_by_hand_stay/1,
          a_thousand/1, calls_between_parts/1, old_code_in_use_is_later/1, by_force/1, what_cannot_be_replaced/1,
          the_controller_is_told/1, a_suspended_supervisor_elsewhere/1, a_suspended_supervisor_of_ours/1,
-         several_applications/1]).
+         several_applications/1, a_cover_compiled_module/1]).
 
 -define(UP, "code_change(_, {_, N, E}, _) -> {ok, {two, N, E}}.").
 -define(SAME, "code_change(_, S, _) -> {ok, S}.").
 
 all() ->
     [a_server_keeps_pid_and_state, up_and_down, modules_come_and_go, only_what_must_is_suspended, a_statem,
-     handlers_of_an_event_manager, a_special_process, processes_outside_of_the_tree, children_are_added_and_removed,
-     a_name_goes_over, other_flags_are_cold, children_started_by_hand_stay, a_thousand, calls_between_parts,
+     handlers_of_an_event_manager, a_special_process, processes_outside_of_the_tree, a_thousand, calls_between_parts,
      old_code_in_use_is_later, by_force, what_cannot_be_replaced, the_controller_is_told,
-     a_suspended_supervisor_elsewhere, a_suspended_supervisor_of_ours, several_applications].
+     a_suspended_supervisor_elsewhere, a_suspended_supervisor_of_ours, several_applications,
+     a_cover_compiled_module].
 
 end_per_testcase(_Case, _Config) ->
     lists:foreach(fun bct_hot:stop/1, [App || {App, _, _} <- application:loaded_applications(),
@@ -167,51 +166,6 @@ processes_outside_of_the_tree(_Config) ->
     ?assertEqual([two, two], [gen_server:call(Name, version) || Name <- [hot_a, hot_b]]),
     ok = gen_server:stop(hot_b).
 
-sup(Named) -> {hot_t_sup, bct_hot:supervisor("#{}", bct_hot:workers(Named))}.
-
-children_are_added_and_removed(_Config) ->
-    Server = {hot_t_server, bct_hot:server("one", ?SAME)},
-    Old = bct_hot:objects([sup([{hot_a, hot_t_server}, {hot_b, hot_t_server}]), Server]),
-    ok = start(Old),
-    Pids = {whereis(hot_t_sup), whereis(hot_a)},
-    New = new(Old, [sup([{hot_a, hot_t_server}, {hot_c, hot_t_server}])]),
-    {ok, _} = bct_hot:upgrade(hot_t, Old, New),
-    ?assertEqual(Pids, {whereis(hot_t_sup), whereis(hot_a)}),
-    ?assertEqual([hot_a, hot_c], lists:sort([Id || {Id, Pid, _, _} <- supervisor:which_children(hot_t_sup), is_pid(Pid)])),
-    ?assertEqual(2, proplists:get_value(specs, supervisor:count_children(hot_t_sup))),
-    ?assertEqual(undefined, whereis(hot_b)).
-
-%% The new child takes the registered name of the one that goes.
-a_name_goes_over(_Config) ->
-    Old = old(),
-    ok = start(Old),
-    Children = "[#{id => other, start => {hot_t_server, start_link, [hot_a]}}]",
-    New = new(Old, [{hot_t_sup, bct_hot:supervisor("#{}", Children)}]),
-    Before = whereis(hot_a),
-    {ok, _} = bct_hot:upgrade(hot_t, Old, New),
-    ?assertMatch([{other, _, worker, _}], supervisor:which_children(hot_t_sup)),
-    ?assertNotEqual(Before, whereis(hot_a)),
-    ?assert(is_pid(whereis(hot_a))).
-
-other_flags_are_cold(_Config) ->
-    Old = old(),
-    ok = start(Old),
-    Workers = bct_hot:workers([{hot_a, hot_t_server}]),
-    New = new(Old, [{hot_t_sup, bct_hot:supervisor("#{intensity => 7}", Workers)}, {hot_t_server, bct_hot:server("two", ?UP)}]),
-    Names = [hot_t_sup, hot_a],
-    Before = bct_hot:moment(Names, maps:keys(Old)),
-    ?assertMatch({cold, {sup_flags_changed, #{module := hot_t_sup}}}, bct_hot:upgrade(hot_t, Old, New)),
-    ?assertEqual(Before, bct_hot:moment(Names, maps:keys(Old))).
-
-children_started_by_hand_stay(_Config) ->
-    Old = old(),
-    ok = start(Old),
-    {ok, ByHand} = supervisor:start_child(hot_t_sup, #{id => hand, start => {hot_t_server, start_link, [hot_h]}}),
-    New = new(Old, [sup([{hot_a, hot_t_server}, {hot_b, hot_t_server}])]),
-    {ok, _} = bct_hot:upgrade(hot_t, Old, New),
-    ?assert(is_pid(whereis(hot_b))),
-    ?assertEqual(ByHand, whereis(hot_h)).
-
 a_thousand(_Config) ->
     Many = "-behaviour(supervisor).\nstart_link() -> supervisor:start_link({local, hot_many}, ?MODULE, []).\n"
            "init([]) -> {ok, {#{strategy => simple_one_for_one}, [#{id => s, start => {hot_t_server, start_many, []}}]}}.",
@@ -241,9 +195,6 @@ calls_between_parts(_Config) ->
     Bad = [{load_module, hot_t_lib}, {apply, {hot_t_lib, nothing, []}}],
     ?assertMatch({restart, {not_undone, #{reason := {function_failed, _}}}}, bct_hot:upgrade(hot_t, New, Old, #{steps => Bad})).
 
-%% A process that loops in code without ever leaving it.
-linger() -> "run(Test) -> Test ! {self(), runs}, receive stop -> ok end, ended.\n".
-
 old_code_in_use_is_later(_Config) ->
     {Old, New, Newer, Pid} = in_use(),
     Answer = bct_hot:upgrade(hot_t, New, Newer),
@@ -265,12 +216,10 @@ by_force(_Config) ->
     ?assertEqual(3, hot_t_lib:f()).
 
 in_use() ->
-    Lib = fun(N) -> {hot_t_lib, [linger(), io_lib:format("f() -> ~b.", [N])]} end,
+    Lib = fun(N) -> {hot_t_lib, [bct_hot:linger(), io_lib:format("f() -> ~b.", [N])]} end,
     Old = new(old(), [Lib(1)]),
     ok = start(Old),
-    Test = self(),
-    Pid = spawn(fun() -> hot_t_lib:run(Test), ok end),
-    receive {Pid, runs} -> ok end,
+    Pid = bct_hot:hold(hot_t_lib, self()),
     New = new(Old, [Lib(2)]),
     {ok, #{lingering := [hot_t_lib]}} = bct_hot:upgrade(hot_t, Old, New),
     {Old, New, new(Old, [Lib(3)]), Pid}.
@@ -346,3 +295,19 @@ several_applications(_Config) ->
     New = new(All, [{M, bct_hot:server("two", ?UP)} || M <- [hot_t_server, hot_td_server]]),
     {ok, #{processes := 2}} = bct_hot:upgrade(hot_t, All, New),
     ?assertEqual([two, two], [gen_server:call(Name, version) || Name <- [hot_a, hot_d]]).
+
+%% As the tool cover loads it; in a VM of its own, for cover belongs to whoever measures us.
+a_cover_compiled_module(_Config) ->
+    Old = old(),
+    Vm = bct_vm:start(bare, []),
+    ok = bct_vm:call(Vm, bct_hot, start, [hot_t, Old]),
+    {File, Code} = map_get(hot_t_server, Old),
+    {module, _} = bct_vm:call(Vm, code, load_binary, [hot_t_server, cover_compiled, Code]),
+    New = new(Old, [{hot_t_server, bct_hot:server("two", ?UP)}]),
+    ?assertEqual({cold, {not_hot, #{modules => [{hot_t_server, cover_compiled}]}}},
+                 bct_vm:call(Vm, bct_hot, upgrade, [hot_t, Old, New])),
+    ?assertEqual(one, bct_vm:call(Vm, gen_server, call, [hot_a, version])),
+    true = bct_vm:call(Vm, code, soft_purge, [hot_t_server]),
+    {module, _} = bct_vm:call(Vm, code, load_binary, [hot_t_server, File, Code]),
+    ?assertMatch({ok, #{processes := 1}}, bct_vm:call(Vm, bct_hot, upgrade, [hot_t, Old, New])),
+    bct_vm:stop(Vm).

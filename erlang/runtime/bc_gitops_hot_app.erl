@@ -1,8 +1,9 @@
 %%% @doc What the application controller knows of an application whose code changed: the keys of its
-%%% .app file and its environment; and calls of the application's own functions while it is upgraded.
+%%% .app file and its environment; and calls of the application's own functions while it is
+%%% upgraded.
 -module(bc_gitops_hot_app).
 
--export([change/2, call/2]).
+-export([another/3, change/2, call/2]).
 
 -export_type([change/0]).
 
@@ -15,6 +16,24 @@
 
 %% Answers of the application controller for which no application's code runs.
 -define(CONTROLLER_TIMEOUT, 10000).
+
+%% @doc The change of a loaded application to another .app file. What of its environment is not as
+%% the former file says was set since, and stays.
+-spec another(atom(), Former :: bc_gitops_app_file:description() | none,
+              bc_gitops_app_file:description()) -> change().
+another(App, Former, To) ->
+    {ok, Keys} = application:get_all_key(App),
+    Before = case Former of
+        none -> #{};
+        _ -> defaults(Former)
+    end,
+    Present = bc_gitops_app_env:all(App),
+    Set = maps:filter(fun(Key, Value) -> maps:find(Key, Before) =/= {ok, Value} end, Present),
+    #{app => App, from => {application, App, Keys}, to => To,
+      env => maps:merge(defaults(To), Set)}.
+
+defaults(Description) ->
+    maps:from_list(bc_gitops_app_file:value(env, Description, [])).
 
 %% @doc Changes the data, and tells the application of its new environment; and how to undo that.
 -spec change(change(), timeout()) -> {Do, Do} when Do :: fun(() -> ok | {error, term()}).

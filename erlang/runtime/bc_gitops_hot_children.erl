@@ -1,6 +1,6 @@
-%%% @doc What a supervisor's `init/1' says before and after its code changed, and making the children
-%%% that run follow. `supervisor:code_change/3' takes over the new specifications, but starts no new
-%%% child and stops none that left.
+%%% @doc What a supervisor's `init/1' says before and after its code changed, and making the
+%%% children that run follow. `supervisor:code_change/3' takes over the new specifications, but
+%%% starts no new child and stops none that left.
 %%%
 %%% Children that were started by hand, and those of a simple_one_for_one, stay as they are.
 -module(bc_gitops_hot_children).
@@ -56,7 +56,8 @@ checked(Module, Flags, Specs) ->
 flags({Strategy, Intensity, Period}) ->
     flags(#{strategy => Strategy, intensity => Intensity, period => Period});
 flags(#{} = Flags) ->
-    maps:merge(#{strategy => one_for_one, intensity => 1, period => 5, auto_shutdown => never}, Flags).
+    Defaults = #{strategy => one_for_one, intensity => 1, period => 5, auto_shutdown => never},
+    maps:merge(Defaults, Flags).
 
 spec({Id, Start, Restart, Shutdown, Type, Modules}) ->
     #{id => Id, start => Start, restart => Restart, shutdown => Shutdown, type => Type,

@@ -105,7 +105,8 @@ prepare(Objects) ->
 
 %% @doc Loads everything at once, and takes away what is not to be there. No old code of these
 %% modules may be left.
--spec load(code:prepared_code() | none, [{module(), binary()}], Gone :: [module()]) -> ok | failure().
+-spec load(code:prepared_code() | none, [{module(), binary()}], Gone :: [module()]) ->
+    ok | failure().
 load(Prepared, Expected, Gone) ->
     case finish(Prepared) of
         ok ->

@@ -8,7 +8,7 @@
 -behaviour(gen_server).
 
 -export([run/3]).
--export([note/2, act/2, final/2, leads_back/3, suspend/3, change/2, resume/2]).
+-export([note/2, act/2, final/2, leads_back/3, hold/2, suspend/3, change/2, resume/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, format_status/1]).
 
 -export_type([result/0]).
@@ -24,7 +24,8 @@
     journal :: bc_gitops_hot_undo:journal()
 }).
 
-%% @doc Runs Work in a process of its own with a journal; what it did is undone when it fails or dies.
+%% @doc Runs Work in a process of its own with a journal; what it did is undone when it fails or
+%% dies.
 -spec run(work(), timeout(), map()) -> result().
 run(Work, Timeout, Details) ->
     Tag = make_ref(),
@@ -68,6 +69,11 @@ final(Journal, Why) ->
 leads_back(Journal, ByNew, ByFormer) ->
     gen_server:call(Journal, {leads_back, ByNew, ByFormer}, infinity).
 
+%% @doc Suspends supervisors, until the others are resumed.
+-spec hold(pid(), [pid()]) -> ok | {error, {not_suspended, map()}}.
+hold(Journal, Supervisors) ->
+    gen_server:call(Journal, {hold, Supervisors}, infinity).
+
 %% @doc Suspends processes, and saves the states of some of them.
 -spec suspend(pid(), [pid()], Save :: [pid()]) -> ok | {error, {not_suspended, map()}}.
 suspend(Journal, Pids, Save) ->
@@ -78,8 +84,8 @@ suspend(Journal, Pids, Save) ->
 change(Journal, Changes) ->
     gen_server:call(Journal, {change, Changes}, infinity).
 
-%% @doc Resumes them. With Look, their states are looked at before: worth its time where what follows
-%% may fail.
+%% @doc Resumes them. With Look, their states are looked at before: worth its time where what
+%% follows may fail.
 -spec resume(pid(), Look :: boolean()) -> ok | {error, {not_resumed, map()}}.
 resume(Journal, Look) ->
     gen_server:call(Journal, {resume, Look}, infinity).
@@ -90,7 +96,8 @@ resume(Journal, Look) ->
 init({Owner, Tag, Timeout}) ->
     _ = monitor(process, Owner),
     Table = ets:new(?MODULE, [private]),
-    {ok, #state{owner = Owner, tag = Tag, table = Table, journal = bc_gitops_hot_undo:new(Timeout)}}.
+    Journal = bc_gitops_hot_undo:new(Timeout),
+    {ok, #state{owner = Owner, tag = Tag, table = Table, journal = Journal}}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) ->
     {reply, term(), #state{}} | {stop, normal, ok, #state{}}.
@@ -107,7 +114,10 @@ handle_call({final, Why}, _From, #state{journal = #{final := Final} = Journal} =
     {reply, ok, write(Journal#{final := [Why | Final]}, State)};
 handle_call({leads_back, ByNew, ByFormer}, _From, #state{journal = Journal} = State) ->
     #{back_before := Before, back_after := After} = Journal,
-    {reply, ok, write(Journal#{back_before := ByNew ++ Before, back_after := ByFormer ++ After}, State)};
+    Back = #{back_before => ByNew ++ Before, back_after => ByFormer ++ After},
+    {reply, ok, write(maps:merge(Journal, Back), State)};
+handle_call({hold, Pids}, _From, #state{journal = Journal} = State) ->
+    held(Pids, write(Journal#{held := Pids}, State));
 handle_call({suspend, Pids, Save}, _From, #state{journal = Journal} = State) ->
     Fresh = #{suspended => Pids, resumed => false, begun => [], changed => #{}, back_before => [],
               back_after => []},
@@ -153,13 +163,24 @@ end_worker(Worker) ->
     exit(Worker, kill),
     receive {'DOWN', Ref, process, Worker, _} -> ok end.
 
+held(Pids, #state{journal = #{timeout := Timeout}} = State) ->
+    case bc_gitops_hot_sys:suspend(Pids, Timeout) of
+        {_, []} ->
+            {reply, ok, State};
+        {_, Silent} ->
+            not_suspended(Silent, State)
+    end.
+
 suspended(Pids, Save, #state{journal = #{timeout := Timeout} = Journal} = State) ->
     case bc_gitops_hot_sys:suspend(Pids, Save, Timeout) of
         {{There, []}, Saved} ->
             {reply, ok, write(Journal#{suspended := There, saved := Saved}, State)};
         {{_, Silent}, _} ->
-            {reply, {error, {not_suspended, silent(Silent)}}, write(Journal#{silent := Silent}, State)}
+            not_suspended(Silent, State)
     end.
+
+not_suspended(Silent, #state{journal = Journal} = State) ->
+    {reply, {error, {not_suspended, silent(Silent)}}, write(Journal#{silent := Silent}, State)}.
 
 silent(Pids) ->
     #{processes => [{Pid, bc_gitops_hot_processes:describe(Pid)} || Pid <- Pids]}.
@@ -179,12 +200,13 @@ changed(Changes, #state{journal = #{timeout := Timeout} = Journal} = State) ->
 %% Those whose former states are known are asked for the present ones: where these are the same when
 %% it comes to an undo, the former ones are right again.
 resumed(Look, #state{journal = Journal} = State) ->
-    #{suspended := Pids, begun := Begun, saved := Saved, timeout := Timeout} = Journal,
+    #{suspended := Pids, held := Held, begun := Begun, saved := Saved} = Journal,
+    #{timeout := Timeout} = Journal,
     Known = case Look of
         true -> maps:keys(maps:with(Begun, Saved));
         false -> []
     end,
-    case bc_gitops_hot_sys:resume(Pids, Known, Timeout) of
+    case bc_gitops_hot_sys:resume(lists:usort(Pids ++ Held), Known, Timeout) of
         {{_, []}, Changed} -> {reply, ok, write(Journal#{changed := Changed}, State)};
         {{_, Silent}, _} -> {reply, {error, {not_resumed, silent(Silent)}},
                              write(Journal#{silent := Silent}, State)}

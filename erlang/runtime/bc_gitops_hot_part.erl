@@ -1,6 +1,6 @@
 %%% @doc One part of a hot upgrade: modules that change together, with the processes that run them
-%%% suspended while they do. Each thing is noted in the journal before it is done; what fails here is
-%%% undone there.
+%%% suspended while they do. Each thing is noted in the journal before it is done; what fails here
+%%% is undone there.
 -module(bc_gitops_hot_part).
 
 -export([make/2, run/2]).
@@ -15,9 +15,10 @@
 }.
 %% What all parts share.
 -type upgrade() :: #{
-    journal := pid(), direction := up | down, found := bc_gitops_hot_processes:found(),
+    journal := pid(), direction := up | down, search := bc_gitops_hot_processes:search(),
     vsns := #{module() => {Present :: term(), Coming :: term()}}, hide := [file:filename()],
-    unkept := [module()], apps := [bc_gitops_hot_app:change()], settle := term(), timeout := timeout(), start_timeout := timeout(),
+    unkept := [module()], apps := [bc_gitops_hot_app:change()], settle := term(),
+    timeout := timeout(), start_timeout := timeout(),
     _ => _
 }.
 -type failure() :: {error, {Kind :: atom(), map()}}.
@@ -46,13 +47,38 @@ make(Steps, New) ->
             {error, {code_refused, #{modules => [{M, missing} || M <- Missing]}}}
     end.
 
-%% @doc Suspends, loads, changes states, resumes, and has supervisors take up their children. Answers
-%% how long the processes stood still, in microseconds.
+%% @doc Suspends, loads, changes states, resumes, and has supervisors take up their children.
+%% Answers how long the processes stood still, in microseconds.
 -spec run(part(), upgrade()) ->
     {ok, #{pause_us := integer(), processes := integer()}} | {cold, {atom(), map()}} | failure().
-run(#{updates := Updates} = Part, #{found := Found, journal := Journal} = Upgrade) ->
-    Members = [{Pid, M} || {Pid, #{modules := Modules}} <- maps:to_list(Found),
-                           M <- Modules, is_map_key(M, Updates)],
+run(#{updates := Updates} = Part, Upgrade) ->
+    case hold(maps:keys(Updates), Upgrade) of
+        {ok, Found} ->
+            Members = [{Pid, M} || {Pid, #{modules := Modules}} <- maps:to_list(Found),
+                                   M <- Modules, is_map_key(M, Updates)],
+            run(Members, Part, Upgrade);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% A process that begins between the search and the load would run new code on a state of the
+%% former. So supervisors start none until all is done, and what began before that is looked for
+%% once more.
+hold([], _Upgrade) ->
+    {ok, #{}};
+hold(Modules, #{journal := Journal, timeout := Timeout, search := Search}) ->
+    #{found := Found, starters := Starters} = Search,
+    case bc_gitops_hot_journal:hold(Journal, Starters) of
+        ok ->
+            All = maps:merge(Found, bc_gitops_hot_processes:late(Modules, Search, Timeout)),
+            Kinds = [{Pid, gen_event} || {Pid, #{kind := gen_event}} <- maps:to_list(All)],
+            ok = bc_gitops_hot_journal:note(Journal, #{kinds => maps:from_list(Kinds)}),
+            {ok, All};
+        {error, _} = Error ->
+            Error
+    end.
+
+run(Members, #{updates := Updates} = Part, #{journal := Journal} = Upgrade) ->
     Pids = lists:usort([Pid || {Pid, _} <- Members]),
     Supervisors = [{Pid, M} || {Pid, M} <- Members, map_get(M, Updates) =:= supervisor],
     case read_all(Supervisors, Upgrade) of
@@ -88,8 +114,8 @@ finish(NotOk, _Began, _Pids, _Upgrade) ->
 
 %% What comes when the processes run again.
 may_fail(Differences, #{apps := Apps, settle := Settle}) ->
-    Settle =/= none orelse lists:any(fun is_different/1, Differences)
-        orelse lists:any(fun(#{app := App, env := Env}) -> bc_gitops_app_env:all(App) =/= Env end, Apps).
+    Other = fun(#{app := App, env := Env}) -> bc_gitops_app_env:all(App) =/= Env end,
+    Settle =/= none orelse lists:any(fun is_different/1, Differences) orelse lists:any(Other, Apps).
 
 is_different({_, #{added := Added, removed := Removed, replaced := Replaced}}) ->
     Added ++ Removed ++ Replaced =/= [].
@@ -111,7 +137,9 @@ load(#{prepared := Prepared, expected := Expected, gone := Gone, load := Load}, 
     #{journal := Journal, unkept := Unkept, hide := Hide} = Upgrade,
     case [M || M <- Load ++ Gone, lists:member(M, Unkept)] of
         [] -> ok;
-        Lost -> ok = bc_gitops_hot_journal:final(Journal, {former_code_not_kept, #{modules => Lost}})
+        Lost ->
+            Why = {former_code_not_kept, #{modules => Lost}},
+            ok = bc_gitops_hot_journal:final(Journal, Why)
     end,
     case bc_gitops_hot_code:load(Prepared, Expected, Gone) of
         ok -> lists:foreach(fun code:del_path/1, Hide);
@@ -161,7 +189,8 @@ change([], _When, _Upgrade) ->
     ok;
 change(Pairs, When, #{journal := Journal}) ->
     ByNew = [Back || {own, {_, Back}} <- Pairs, When =:= after_load],
-    ByFormer = [Back || {Whose, {_, Back}} <- Pairs, When =:= before_load orelse Whose =:= supervisor],
+    ByFormer = [Back || {Whose, {_, Back}} <- Pairs,
+                        When =:= before_load orelse Whose =:= supervisor],
     ok = bc_gitops_hot_journal:leads_back(Journal, ByNew, ByFormer),
     bc_gitops_hot_journal:change(Journal, [Change || {_, {Change, _}} <- Pairs]).
 

@@ -1,10 +1,12 @@
-%%% @doc System messages to many processes at once: some are asked at a time, and the next ones as these
-%%% answer, so that nobody waits for one that does not, and few messages wait for us.
+%%% @doc System messages to many processes at once: some are asked at a time, and the next ones as
+%%% these answer, so that nobody waits for one that does not, and few messages wait for us.
 %%%
-%%% A round of requests is made through one alias, so that what answers after the deadline leaves no message.
+%%% A round of requests is made through one alias, so that what answers after the deadline leaves no
+%%% message.
 -module(bc_gitops_hot_sys).
 
--export([suspend/2, suspend/3, resume/2, resume/3, states/2, restore/2, change_code/2, children/2, modules/2]).
+-export([suspend/2, suspend/3, resume/2, resume/3, states/2, restore/2, change_code/2]).
+-export([children/2, modules/2]).
 
 -export_type([kind/0, change/0]).
 
@@ -71,7 +73,8 @@ is_refused(_State) -> false.
 %% @doc Gives processes their former states; answers those that did not take theirs.
 -spec restore([{pid(), kind(), State :: term()}], timeout()) -> [pid()].
 restore(Saved, Timeout) ->
-    Requests = [{Pid, Pid, system, {replace_state, replacement(Kind, State)}} || {Pid, Kind, State} <- Saved],
+    Requests = [{Pid, Pid, system, {replace_state, replacement(Kind, State)}}
+                || {Pid, Kind, State} <- Saved],
     [Pid || {Pid, Answer} <- ask(Requests, Timeout), not is_taken(Answer)].
 
 is_taken({ok, Answer}) -> not is_refused(Answer);
@@ -97,7 +100,8 @@ change_code(Changes, Timeout) ->
     {Now, Later} = one_each(Changes),
     Answers = ask([{{Pid, Module}, Pid, system, {change_code, Module, Vsn, Extra}}
                    || {Pid, Module, Vsn, Extra} <- Now], Timeout),
-    case [{Pid, Module, Why} || {{Pid, Module}, Answer} <- Answers, {failed, Why} <- [outcome(Answer)]] of
+    case [{Pid, Module, Why} || {{Pid, Module}, Answer} <- Answers,
+                                {failed, Why} <- [outcome(Answer)]] of
         [] -> change_code(Later, Timeout);
         Failed -> Failed
     end.

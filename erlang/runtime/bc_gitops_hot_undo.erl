@@ -14,6 +14,7 @@
     timeout := timeout(),                                     % for one round of system messages
     code := bc_gitops_hot_code:set(),
     kinds := #{pid() => bc_gitops_hot_sys:kind()},
+    held := [pid()],                                          % supervisors, to start nothing
     suspended := [pid()],                                     % were asked to suspend
     resumed := boolean(),
     begun := [pid()],                                         % were asked to change their state
@@ -30,8 +31,9 @@
 -spec new(timeout()) -> journal().
 new(Timeout) ->
     #{timeout => Timeout, code => #{prepared => none, objects => #{}, absent => []},
-      kinds => #{}, suspended => [], resumed => false, begun => [], silent => [], unchanged => [],
-      back_before => [], back_after => [], saved => #{}, changed => #{}, acts => [], final => []}.
+      kinds => #{}, held => [], suspended => [], resumed => false, begun => [], silent => [],
+      unchanged => [], back_before => [], back_after => [], saved => #{}, changed => #{},
+      acts => [], final => []}.
 
 %% @doc `undone': old code, old states, the same processes. Else why only a restart of the
 %% application leads back; also then nobody is left suspended.
@@ -42,7 +44,8 @@ undo(#{acts := Acts, final := Final, timeout := Timeout} = Journal) ->
     %% One that did not suspend, before anything was loaded, is as it was.
     Lost = [Pid || Pid <- Silent, lists:member(Pid, Begun)],
     Wrong = [{silent, Lost} || Lost =/= []] ++ states(Again#{silent := Silent}),
-    _ = bc_gitops_hot_sys:resume(maps:get(suspended, Journal) -- Silent, Timeout),
+    #{held := Held, suspended := Suspended} = Journal,
+    _ = bc_gitops_hot_sys:resume(lists:usort(Held ++ Suspended) -- Silent, Timeout),
     %% They may yet come to the request to suspend, which lies before them.
     _ = bc_gitops_hot_sys:resume(Silent, 0),
     ok = sweep(Journal),
@@ -90,7 +93,8 @@ failed(Failures) ->
     [{code_change_failed, #{process => Pid, module => Module, reason => Why, direction => back}}
      || {Pid, Module, Why} <- Failures].
 
-give_back(#{begun := Begun, silent := Silent, saved := Saved, kinds := Kinds, timeout := Timeout}) ->
+give_back(#{begun := Begun, silent := Silent, saved := Saved, kinds := Kinds} = Journal) ->
+    #{timeout := Timeout} = Journal,
     Due = [{Pid, maps:get(Pid, Kinds, other), State}
            || {Pid, State} <- maps:to_list(maps:with(Begun -- Silent, Saved))],
     case bc_gitops_hot_sys:restore(Due, Timeout) of

@@ -1,9 +1,10 @@
 %%% @doc Changes the code of an application while it runs: completely, or not at all.
 %%%
 %%% Everything that can fail for want of good files or of a free place is found before anything is
-%%% touched: modules that cannot be replaced, code that is not loadable, processes that still run code
-%%% that was replaced earlier. Only the processes of modules whose states change are suspended. All
-%%% modules of a part are loaded at once. Whatever fails is undone by the journal.
+%%% touched: modules that cannot be replaced, code that is not loadable, processes that still run
+%%% code that was replaced earlier. Only the processes of modules whose states change are suspended,
+%%% and the supervisors that could start more of them. All modules of a part are loaded at once.
+%%% Whatever fails is undone by the journal.
 %%%
 %%% Works without bc_gitops being started.
 -module(bc_gitops_hot_upgrade).
@@ -18,21 +19,21 @@
 -type upgrade() :: #{
     app := atom(),
     steps := [step()],
-    old := #{module() => bc_gitops_hot_code:object()},  % what runs; what is missing cannot be undone
+    old := #{module() => bc_gitops_hot_code:object()},  % what runs; undone where it is here
     new := #{module() => bc_gitops_hot_code:object()},
-    direction => up | down,                             % down: the code that goes changes the states
+    direction => up | down,                             % down: the code that goes changes states
     paths => [{From :: file:filename(), To :: file:filename()}],  % ebin directories
     apps => [bc_gitops_hot_app:change()],               % what else the application controller knows
     settle => {fun(() -> ok | {error, term()}), Undo :: fun(() -> ok | {error, term()})},
     force => boolean(),                                 % ends processes that run old code
     suspend_timeout => timeout(),                       % for one round of system messages
-    start_timeout => timeout()                          % for each call of the application's own code
+    start_timeout => timeout()                          % for each call of the application's code
 }.
 -type report() :: #{pause_us := non_neg_integer(), processes := non_neg_integer(),
                     modules := [module()], lingering := [module()]}.
 -type result() ::
     {ok, report()}
-    | {later, {old_code_in_use, map()}}    % nothing was touched; processes run code replaced earlier
+    | {later, {old_code_in_use, map()}}    % nothing was touched; code replaced earlier is run
     | {cold, {Kind :: atom(), map()}}      % nothing changed: the new version has to be started anew
     | {undone, {Kind :: atom(), map()}}    % nothing changed: old code, old states, same processes
     | {restart, {Kind :: atom(), map()}}.  % the old version has to be started anew
@@ -49,7 +50,8 @@ run(#{app := App} = Upgrade) ->
           start_timeout => ?START_TIMEOUT},
         Upgrade#{timeout => Timeout}
     ),
-    case bc_gitops_hot_journal:run(fun(J) -> work(Known#{journal => J}) end, Timeout, #{app => App}) of
+    Work = fun(Journal) -> work(Known#{journal => Journal}) end,
+    case bc_gitops_hot_journal:run(Work, Timeout, #{app => App}) of
         {undone, {cold, Reason}} -> {cold, Reason};
         Result -> Result
     end.
@@ -124,7 +126,8 @@ prepare(#{steps := Steps} = Upgrade) ->
 
 prepare([{apply, Call} | Rest], Code, Upgrade) ->
     case part(Code, Upgrade) of
-        {ok, #{parts := Parts} = Next} -> prepare(Rest, [], Next#{parts := [{apply, Call} | Parts]});
+        {ok, #{parts := Parts} = Next} ->
+            prepare(Rest, [], Next#{parts := [{apply, Call} | Parts]});
         NotOk -> NotOk
     end;
 prepare([Step | Rest], Code, Upgrade) ->
@@ -145,9 +148,9 @@ part(Code, #{parts := Parts, new := New} = Upgrade) ->
     end.
 
 find(#{app := App, steps := Steps, timeout := Timeout} = Upgrade) ->
-    {Found, Silent} = bc_gitops_hot_processes:find([M || {update, M, _} <- Steps], Timeout),
+    {Search, Silent} = bc_gitops_hot_processes:find([M || {update, M, _} <- Steps], Timeout),
     case [Pid || Pid <- Silent, is_of(App, Pid)] of
-        [] -> {ok, Upgrade#{found => Found}};
+        [] -> {ok, Upgrade#{search => Search}};
         Ours -> {error, {supervisors_silent, #{app => App, processes => Ours}}}
     end.
 
@@ -160,19 +163,21 @@ is_of(App, Pid) ->
 %%% The change
 
 %% The new directories stand behind the old ones, which go when the code is loaded.
-show(#{journal := Journal, paths := Paths, set := Set, found := Found} = Upgrade) ->
-    Kinds = maps:from_list([{Pid, gen_event} || {Pid, #{kind := gen_event}} <- maps:to_list(Found)]),
-    ok = bc_gitops_hot_journal:note(Journal, #{code => Set, kinds => Kinds}),
-    ok = bc_gitops_hot_journal:act(Journal, fun() -> put_back(Paths) end),
+show(#{journal := Journal, paths := Paths, set := Set} = Upgrade) ->
+    ok = bc_gitops_hot_journal:note(Journal, #{code => Set}),
+    Known = [To || {_, To} <- Paths, lists:member(To, code:get_path())],
+    ok = bc_gitops_hot_journal:act(Journal, fun() -> put_back(Paths, Known) end),
     Bad = [To || {_, To} <- Paths, code:add_pathz(To) =/= true],
     case Bad of
         [] -> {ok, Upgrade#{hide => [From || {From, To} <- Paths, From =/= To], done => []}};
         [Path | _] -> {error, {bad_path, #{path => Path}}}
     end.
 
-put_back(Paths) ->
+%% What was on the path before stands behind the former directories again.
+put_back(Paths, Known) ->
     lists:foreach(fun({From, _}) -> code:add_pathz(From) end, Paths),
-    lists:foreach(fun code:del_path/1, [To || {From, To} <- Paths, From =/= To]).
+    lists:foreach(fun code:del_path/1, [To || {From, To} <- Paths, From =/= To]),
+    lists:foreach(fun code:add_pathz/1, Known).
 
 parts(#{parts := []} = Upgrade) ->
     {ok, Upgrade};

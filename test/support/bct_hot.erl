@@ -1,6 +1,7 @@
 %%% @doc Applications made of source text whose code is changed while they run.
 -module(bct_hot).
--export([objects/1, object/2, start/2, start/3, stop/1, steps/1, upgrade/3, upgrade/4]).
+-export([objects/1, object/2, start/2, start/3, stop/1, steps/1, upgrade/3, upgrade/4, install/4]).
+-export([forget/1, linger/0, hold/2]).
 -export([server/2, supervisor/2, workers/1, suspended/1, moment/2]).
 
 %% @doc Object code by module, from source text without its first line.
@@ -25,17 +26,44 @@ start(App, Objects) ->
     start(App, Objects, []).
 
 start(App, Objects, Keys) ->
-    [{module, M} = code:load_binary(M, File, Code) || {M, {File, Code}} <- maps:to_list(Objects)],
+    _ = [{module, M} = code:load_binary(M, File, Code)
+         || {M, {File, Code}} <- maps:to_list(Objects)],
     ok = application:load({application, App, Keys ++ [
-        {vsn, "1"}, {modules, maps:keys(Objects)}, {applications, [kernel, stdlib]}, {registered, []},
+        {vsn, "1"}, {modules, maps:keys(Objects)}, {applications, [kernel, stdlib]},
+        {registered, []},
         {mod, {list_to_atom(atom_to_list(App) ++ "_sup"), []}}]}),
     ok = application:start(App).
 
 stop(App) ->
     _ = application:stop(App),
     ok = application:unload(App),
+    forget(App).
+
+%% @doc Takes the application's modules out of the VM.
+forget(App) ->
     Ours = [M || {M, _} <- code:all_loaded(), lists:prefix(atom_to_list(App), atom_to_list(M))],
     lists:foreach(fun(M) -> code:purge(M), code:delete(M), code:purge(M) end, Ours).
+
+%% @doc Writes an application as a build tool leaves it; answers its ebin directory.
+install(Ebin, App, Objects, Keys) ->
+    ok = filelib:ensure_path(Ebin),
+    lists:foreach(fun file:delete/1, filelib:wildcard(filename:join(Ebin, "*"))),
+    Write = fun(Name, Bytes) -> ok = file:write_file(filename:join(Ebin, Name), Bytes) end,
+    [Write(atom_to_list(M) ++ ".beam", Code) || {M, {_, Code}} <- maps:to_list(Objects)],
+    Description = {application, App, Keys ++ [
+        {vsn, "1"}, {modules, maps:keys(Objects)}, {applications, [kernel, stdlib]},
+        {registered, []}, {mod, {list_to_atom(atom_to_list(App) ++ "_sup"), []}}]},
+    Write(atom_to_list(App) ++ ".app", io_lib:format("~p.~n", [Description])),
+    Ebin.
+
+%% @doc The text of a function that a process never leaves until it is told to.
+linger() ->
+    "run(Test) -> Test ! {self(), runs}, receive stop -> ok end, ended.\n".
+
+%% @doc A process that runs `linger/0' of the module, and goes on to run it after its code changes.
+hold(Module, Test) ->
+    Pid = spawn(fun() -> Module:run(Test), ok end),
+    receive {Pid, runs} -> Pid end.
 
 %% @doc An upgrade of everything that differs between the objects.
 upgrade(App, Old, New) ->
@@ -51,13 +79,16 @@ upgrade(App, Old, New, More) ->
 steps({Old, New}) ->
     [{add_module, M} || M <- maps:keys(maps:without(maps:keys(Old), New))]
         ++ [{delete_module, M} || M <- maps:keys(maps:without(maps:keys(New), Old))]
-        ++ [step(M, Object) || {M, Object} <- maps:to_list(New), is_map_key(M, Old), map_get(M, Old) =/= Object].
+        ++ [step(M, Object) || {M, Object} <- maps:to_list(New), is_map_key(M, Old),
+                               map_get(M, Old) =/= Object].
 
 step(Module, {_, Code}) ->
-    {ok, {_, [{exports, Exports}, {attributes, Attributes}]}} = beam_lib:chunks(Code, [exports, attributes]),
+    {ok, {_, [{exports, Exports}, {attributes, Attributes}]}} =
+        beam_lib:chunks(Code, [exports, attributes]),
     case proplists:get_value(behaviour, Attributes) of
         [supervisor] -> {update, Module, supervisor};
         [application, supervisor] -> {update, Module, supervisor};
+        ['Elixir.Application', 'Elixir.Supervisor'] -> {update, Module, supervisor};
         _ ->
             case [A || {F, A} <- Exports, F =:= code_change orelse F =:= system_code_change] of
                 [] -> {load_module, Module};
@@ -86,8 +117,9 @@ supervisor(Flags, Children) ->
 
 %% @doc The text of specifications for named processes of modules.
 workers(Named) ->
-    ["[", lists:join(", ", [io_lib:format("#{id => ~p, start => {~p, start_link, [~p]}}", [Name, Module, Name])
-                            || {Name, Module} <- Named]), "]"].
+    Spec = "#{id => ~p, start => {~p, start_link, [~p]}}",
+    Specs = [io_lib:format(Spec, [Name, Module, Name]) || {Name, Module} <- Named],
+    ["[", lists:join(", ", Specs), "]"].
 
 %% @doc Whether a process is suspended.
 suspended(Pid) ->

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use bc_gitops_core::beam::{self, Info};
 use bc_gitops_core::hot::{
-    self, AppChanges, Comparison, ModuleChange, Options, Plan, PrivateChanges, Reason, ReasonKind,
-    Script, Step, Strategy, Verdict,
+    self, AppChanges, Coming, Comparison, ModuleChange, Options, Plan, PrivateChanges, Reason,
+    ReasonKind, Script, Step, Strategy, Verdict,
 };
 use rustler::{Atom, Binary, Encoder, Env, Error, NifResult, Term};
 
@@ -54,6 +54,24 @@ fn hot_plan<'a>(
     Ok(plan
         .map(|plan| encode_plan(env, &plan, from))
         .map_err(Failure::from))
+}
+
+#[rustler::nif(schedule = "DirtyCpu")]
+fn hot_steps<'a>(
+    env: Env<'a>,
+    coming: Vec<(Binary<'a>, Binary<'a>, bool)>,
+    gone: Vec<String>,
+) -> Result<Vec<Term<'a>>, Failure> {
+    let coming: Vec<Coming<'_>> = coming
+        .iter()
+        .map(|(path, bytes, replaces)| Coming {
+            path: as_path(path),
+            bytes,
+            replaces: *replaces,
+        })
+        .collect();
+    let steps = hot::steps_to(&coming, &gone)?;
+    Ok(steps.iter().map(|found| step(env, found)).collect())
 }
 
 fn strategy(name: Atom) -> NifResult<Strategy> {

@@ -27,7 +27,7 @@ pub use error::HotError;
 pub use instruction::Script;
 pub use private::PrivateChanges;
 pub use reasons::{Reason, ReasonKind};
-pub use steps::Step;
+pub use steps::{Coming, Step, steps_to};
 
 /// How an application's code is to be changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

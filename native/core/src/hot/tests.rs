@@ -92,8 +92,17 @@ fn steps_follow_from_what_a_module_is() {
     ];
     assert_eq!(
         verdict(&old, &new, &options(Strategy::Hot)),
-        Verdict::Hot(steps)
+        Verdict::Hot(steps.clone())
     );
+    let file = |name: &str| new.dir().join(format!("ebin/{name}.beam"));
+    let files = ["sup", "more", "srv"].map(|name| (file(name), fs::read(file(name)).unwrap()));
+    let coming = files.iter().map(|(path, bytes)| Coming {
+        path,
+        bytes,
+        replaces: !path.ends_with("more.beam"),
+    });
+    let coming: Vec<Coming<'_>> = coming.collect();
+    assert_eq!(steps_to(&coming, &["gone".to_owned()]).unwrap(), steps);
     let Verdict::Restart(reasons) = verdict(&old, &new, &options(Strategy::Auto)) else {
         panic!("hot");
     };
