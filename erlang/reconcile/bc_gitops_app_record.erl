@@ -74,9 +74,10 @@ remember(Result, Entry, #{history := History, current := Current} = Store) ->
 version(undefined) -> undefined;
 version(#{version := Version}) -> Version.
 
-%% @doc A goal failed. One that is given up is, for the revision that preparing it has found.
--spec failed(bc_gitops_failure:class(), Reason :: term(), {bc_gitops_goal:goal(), Prepared :: map() | undefined},
-             bc_gitops_state:app()) -> bc_gitops_state:app().
+%% @doc What was tried has failed. When it is given up, then for the revision that preparing it has found.
+-spec failed(bc_gitops_failure:class(), Reason :: term(),
+             {bc_gitops_goal:goal(), Prepared :: map() | undefined}, bc_gitops_state:app()) ->
+    bc_gitops_state:app().
 failed(quarantine, Reason, {#{what := apply} = Goal, Prepared}, Store) ->
     {Identity, Wanted} = bc_gitops_goal:quarantine_id(Goal),
     Revision = case Prepared of
@@ -110,7 +111,8 @@ builds(#{current := Current, confirmed := Confirmed, previous := Previous, switc
 
 %% @doc What ran well before, when it is not what the goal is about: it is started again while that is
 %% given up.
--spec fallback(bc_gitops_goal:goal() | undefined, bc_gitops_state:app()) -> {ok, bc_gitops_state:revision()} | none.
+-spec fallback(bc_gitops_goal:goal() | undefined, bc_gitops_state:app()) ->
+    {ok, bc_gitops_state:revision()} | none.
 fallback(#{what := apply} = Goal, #{confirmed := #{} = Confirmed}) ->
     case bc_gitops_goal:satisfied_by(Goal, Confirmed) of
         true -> none;
