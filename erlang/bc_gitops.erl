@@ -106,13 +106,15 @@ with_desired(Name, #app_state{details = Details} = App) ->
 %% a clone that is removed again.
 %%
 %% `#{commit, actions => [#{action, name, wave, 'after', reasons}], blocked, held, refused, unchanged,
-%% spec_errors, warnings, error}'
+%% spec_errors, warnings, error}'; upgrades also have `how': `hot', `restart: ' and why, or that this is
+%% decided when it is built.
 -spec plan() -> {ok, map()} | {error, term()}.
 plan() ->
     case bc_gitops_reconciler:preview() of
-        {ok, #{config := #{repo_url := Url, branch := Branch}} = Input} ->
-            Outcome = bc_gitops_cycle:preview(Input),
-            {ok, bc_gitops_cycle:summarize(Outcome, Url, Branch)};
+        {ok, #{config := #{repo_url := Url, branch := Branch, runtime_module := Runtime}} = Input} ->
+            #{goals := Goals} = Outcome = bc_gitops_cycle:preview(Input),
+            #{actions := Actions} = Shown = bc_gitops_cycle:summarize(Outcome, Url, Branch),
+            {ok, Shown#{actions := bc_gitops_hot_preview:add(Actions, Goals, Runtime)}};
         {error, Reason} ->
             {error, Reason}
     end.

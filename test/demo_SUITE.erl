@@ -24,7 +24,7 @@ the_demo_holds_its_claims(_Config) ->
     Told = [
         "git push", "deployed (rebar3", "deployed (mix", "deployed (erlang.mk",
         "environment changed", "upgraded", "refused", "not built, 1.1.0 stays",
-        "not started, 1.1.0 is back", "deployed (Hex", "deployed (archive",
+        "not started, 1.1.0 is back", "upgraded hot", "undone, 1.4.0 runs on", "deployed (Hex", "deployed (archive",
         "removed", "claims held"
     ],
     ?assertEqual([], [Missing || Missing <- Told, lines_with(Output, Missing) =:= []]),

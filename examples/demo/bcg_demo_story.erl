@@ -7,8 +7,11 @@
 
 -export([tell/2]).
 
+-import(bcg_demo_steps, [claim/4, push_version/4, push/3, await_status/2, observe/2, lost_nothing/4,
+                         failed/2, servers/1, versions_in/1, by_total/1, is_each_once/1, distinct/1, affected/5,
+                         refusal/4, row/4, expected/3, last_in_history/1, is_logged/2, now_us/0, ms/1]).
+
 -define(APPS, [beacon, tally, greeter]).
--define(AFTERWARDS_US, 150000).
 %% What the specification of lantern has where the demo's own go.
 -define(ARCHIVE_URL, <<"https://downloads.example.org/lantern-1.0.0.tar.gz">>).
 -define(ARCHIVE_SHA256, binary:copy(<<"0">>, 64)).
@@ -20,11 +23,12 @@ tell(World, WrongClaim) ->
     State = #{
         world => World, start => now_us(), clients => #{}, earlier_calls => 0, wrong => WrongClaim
     },
+    Back = fun bcg_demo_steps:take_back/1,
     Steps = [
-        fun deploy_three/1, fun change_environment/1, fun upgrade/1,
-        fun break_specification/1, fun take_back/1, fun fail_to_build/1, fun take_back/1,
-        fun fail_to_start/1, fun take_back/1, fun deploy_from_elsewhere/1, fun remove_one/1,
-        fun look_back/1
+        fun deploy_three/1, fun change_environment/1, fun upgrade/1, fun break_specification/1, Back,
+        fun fail_to_build/1, Back, fun fail_to_start/1, Back,
+        fun bcg_demo_hot:upgrade/1, fun bcg_demo_hot:fail_in_code_change/1, Back,
+        fun deploy_from_elsewhere/1, fun remove_one/1, fun look_back/1
     ],
     tell(Steps, State, []).
 
@@ -47,9 +51,6 @@ judge(#{id := Id, expected := Expected, actual := Actual} = Claim, #{wrong := Wr
             _ -> Expected
         end,
     Claim#{expected := Tested, holds => Tested =:= Actual}.
-
-claim(Id, Text, Expected, Actual) ->
-    #{id => Id, text => Text, expected => Expected, actual => Actual}.
 
 %% The steps
 
@@ -109,7 +110,7 @@ upgrade(#{world := World} = State) ->
     _ = await_status(Commit, [synced]),
     Seen = observe(State, Pushed),
     affected(State, Pushed, Seen, ?TELEMETRY_UPGRADE_STOP,
-             #{what => "upgraded", from => "1.0.0", to => "1.1.0"}),
+             #{what => "upgraded by a restart", from => "1.0.0", to => "1.1.0"}),
     #{tally := #{answers := Answers}} = Seen,
     Claims = [
         claim(upgrade_version, "OTP runs tally 1.1.0",
@@ -121,6 +122,8 @@ upgrade(#{world := World} = State) ->
         claim(upgrade_gap, "the gap is its own stop and start: no call failed before it was built",
               [], failed_before_built(Pushed, Seen)),
         lost_nothing(upgrade_others, "beacon and greeter lost no call", [beacon, greeter], Seen),
+        claim(upgrade_because, "and why: restart, because the version changed and nobody asked for hot",
+              {restart, [<<"the version of tally changed from 1.0.0 to 1.1.0">>]}, bcg_demo_hot:how(tally)),
         claim(upgrade_history, "its history tells of it, and that it took time",
               {upgrade, <<"1.0.0">>, <<"1.1.0">>, ok, true}, last_in_history(tally))
     ],
@@ -236,49 +239,6 @@ look_back(#{calling_since := Start, clients := #{beacon := Beacon}} = State) ->
                                   to => "1.0.0", calls => Calls, failed => Failed, gap => Gap}),
     {[claim(whole_story, "beacon, which nobody touched, answered every call", 0, Failed)], State}.
 
-%% Pushing and waiting
-
-push_version(#{world := World} = State, Message, From, To) ->
-    Edits = [{list_to_binary(From), list_to_binary(To)}],
-    push(State, Message, fun() -> bcg_demo_world:specify(World, Message, [{tally, Edits}]) end).
-
-%% The clock starts before the push: bc_gitops may be done before git's own program has ended.
-push(#{start := Start, world := World}, Message, Change) ->
-    Commit = Change(),
-    Pushed = now_us(),
-    ok = bcg_demo_world:push(World),
-    bcg_demo_screen:pushed(ms(Pushed - Start), Commit, Message),
-    {Pushed, Commit}.
-
-await_status(Commit, Wanted) ->
-    What = io_lib:format("status ~p at commit ~s", [Wanted, binary:part(Commit, 0, 7)]),
-    bcg_demo_events:await(What, fun() ->
-        case bc_gitops:status() of
-            {ok, #{last_commit := Commit, status := Status} = Map} ->
-                case lists:member(Status, Wanted) of
-                    true -> {done, Map};
-                    false -> {not_yet, Map}
-                end;
-            Other ->
-                {not_yet, Other}
-        end
-    end).
-
-%% `git revert', as a person would; what runs is what is wanted again, so nothing may move.
-take_back(#{world := World} = State) ->
-    Before = {bcg_demo_node:versions(?APPS), servers_now()},
-    Message = "Take it back: git revert",
-    {Pushed, Commit} = push(State, Message, fun() -> bcg_demo_world:revert(World) end),
-    _ = await_status(Commit, [synced]),
-    Seen = observe(State, Pushed),
-    row(State, Pushed, now_us(), total(Seen, #{what => "as wanted again"})),
-    Now = {bcg_demo_node:versions(?APPS), servers_now()},
-    Text = "the same processes run on, and no call failed",
-    {[claim(revert, Text, {Before, 0}, {Now, failed(?APPS, Seen)})], State}.
-
-servers_now() ->
-    [whereis(Name) || Name <- [beacon, tally_server, 'Elixir.Greeter.Server']].
-
 %% Clients
 
 start_clients(State) ->
@@ -288,19 +248,8 @@ start_clients(State) ->
         greeter => bcg_demo_client:start(greeter, 5, fun() -> 'Elixir.Greeter':hello(ada) end)
     }}.
 
-%% The clients go on for a while, so that what came after the change is seen as well.
-observe(#{clients := Clients}, From) ->
-    To = now_us() + ?AFTERWARDS_US,
-    maps:map(fun(_, Client) -> bcg_demo_client:report(Client, From, To) end, Clients).
-
 calls(#{start := Start, earlier_calls := Earlier} = State) ->
     Earlier + lists:sum([Calls || #{calls := Calls} <- maps:values(observe(State, Start))]).
-
-lost_nothing(Id, Text, Apps, Seen) ->
-    claim(Id, Text, 0, failed(Apps, Seen)).
-
-failed(Apps, Seen) ->
-    lists:sum([maps:get(failed, maps:get(App, Seen)) || App <- Apps]).
 
 %% A bound in milliseconds would measure the machine.
 failed_before_built(Pushed, #{tally := #{failed_at := Failed}}) ->
@@ -322,49 +271,7 @@ unharmed(State, Kind, Seen) ->
 step_id(Kind, Suffix) ->
     list_to_atom(atom_to_list(Kind) ++ Suffix).
 
-servers(Answers) -> distinct([Server || #{server := Server} <- Answers]).
-
-versions_in(Answers) -> [Version || #{version := Version} <- Answers].
-
-%% Callers note the time when they are scheduled: the server's own order is that of its totals.
-by_total(Answers) ->
-    lists:sort(fun(#{total := A}, #{total := B}) -> A =< B end, Answers).
-
-is_each_once(Answers) ->
-    Totals = [Total || #{total := Total} <- Answers],
-    length(Totals) =:= length(lists:usort(Totals)).
-
-%% Neighbours that are the same are told once: the history of a value.
-distinct([A, A | Rest]) -> distinct([A | Rest]);
-distinct([A | Rest]) -> [A | distinct(Rest)];
-distinct([]) -> [].
-
 %% What is printed
-
-affected(State, Pushed, Seen, Event, Row) ->
-    #{tally := #{calls := Calls, failed := Failed, gap_ms := Gap}} = Seen,
-    [{At, _} | _] = bcg_demo_events:since(Pushed, Event, tally),
-    row(State, Pushed, At, Row#{app => tally, calls => Calls, failed => Failed, gap => Gap}).
-
-%% Nothing was touched, so the calls of all clients are shown.
-refusal(State, Pushed, Seen, Row) ->
-    row(State, Pushed, now_us(), total(Seen, Row#{app => tally, from => "1.1.0", mood => bad})).
-
-total(Seen, Row) ->
-    Reports = maps:values(Seen),
-    Row#{
-        calls => lists:sum([Calls || #{calls := Calls} <- Reports]),
-        failed => failed(maps:keys(Seen), Seen),
-        gap => lists:max([Gap || #{gap_ms := Gap} <- Reports])
-    }.
-
-row(#{start := Start}, Pushed, At, Row) ->
-    Named =
-        case Row of
-            #{app := App} -> Row#{app := atom_to_list(App)};
-            #{} -> Row
-        end,
-    bcg_demo_screen:row(Named#{at => ms(At - Start), took => ms(At - Pushed)}).
 
 how_built(beacon) -> "deployed (erlang.mk, JSON)";
 how_built(tally) -> "deployed (rebar3, Erlang)";
@@ -373,10 +280,6 @@ how_built(abacus) -> "deployed (Hex, YAML)";
 how_built(lantern) -> "deployed (archive, JSON)".
 
 %% The node
-
-expected(#{world := #{dir := Dir} = World}, App, Version) ->
-    Sources = bcg_demo_world:sources(World, App, Version),
-    bcg_demo_node:expected_code(Dir, Sources, {App, Version}).
 
 expected_elsewhere(#{world := #{dir := Dir} = World}, App) ->
     bcg_demo_node:expected_code(Dir, bcg_demo_shop:sources(World, App), {App, "1.0.0"}).
@@ -389,23 +292,8 @@ origin(#{world := World}, Apps) ->
     Code = lists:append([bcg_demo_node:code(App) || App <- Apps]),
     {bcg_demo_node:outside(Code, bcg_demo_world:workspace(World)), bcg_demo_node:stale_files(Code)}.
 
-last_in_history(App) ->
-    {ok, #app_state{details = #{history := [Last | _]}}} = bc_gitops:get_app_status(App),
-    #{action := Action, from := From, to := To, result := Result, duration_ms := Took} = Last,
-    {Action, From, To, Result, Took > 0}.
-
-%% The log is what OTP's default handler writes, as in any node.
-is_logged(#{world := World}, Parts) ->
-    _ = logger_std_h:filesync(default),
-    Lines = binary:split(bcg_demo_world:log(World), <<"\n">>, [global]),
-    HasAll = fun(Line) -> lists:all(fun(P) -> string:find(Line, P) =/= nomatch end, Parts) end,
-    lists:any(HasAll, Lines).
-
 %% Where exactly the status keeps its errors is not the point here: that a reader finds the line is.
 names_line(Status) ->
     Text = iolist_to_binary(io_lib:format("~tp", [Status])),
     re:run(Text, "apps/tally/app\\.config:\\d+", [{capture, none}]) =:= match.
 
-now_us() -> erlang:monotonic_time(microsecond).
-
-ms(Us) -> Us / 1000.
