@@ -7,7 +7,7 @@
 
 -include("bc_gitops.hrl").
 
--export([run/1, judge/4, describe/1]).
+-export([run/1, with_former_places/1, judge/4, describe/1]).
 
 -export_type([verdict/0, result/0]).
 
@@ -175,6 +175,20 @@ upgrade(Upgrade, #{app := App, previous := {ok, #{build := #{version := Runs}}}}
 details(#{pause_us := Pause, processes := Processes, modules := Modules, lingering := Lingering}) ->
     #{upgraded => hot, gap_ms => 0, pause_us => Pause, processes => Processes, modules => Modules,
       lingering => Lingering}.
+
+%% @doc Modules that did not change are not loaded again: the libraries of a switch that is done remember
+%% where these were loaded from.
+-spec with_former_places(map()) -> map().
+with_former_places(#{plan := #{old := Old, new := New} = Plan} = Switch) ->
+    Former = maps:from_list([{Name, [Path | maps:get(formerly, Lib, [])]}
+                             || #{name := Name, path := Path} = Lib <- Old]),
+    Placed = [Lib#{formerly => in_use(Lib, maps:get(Name, Former, []))} || #{name := Name} = Lib <- New],
+    Switch#{plan := Plan#{new := Placed}}.
+
+in_use(#{modules := Modules}, Paths) ->
+    Files = [File || {file, File} <- [code:is_loaded(M) || M <- maps:keys(Modules)], is_list(File)],
+    Dirs = lists:usort([filename:dirname(File) || File <- Files]),
+    [Path || Path <- Paths, lists:member(ebin(#{path => Path}), Dirs)].
 
 %%% Words
 

@@ -199,19 +199,8 @@ complete_hot(#{app := App, spec := Spec, build := Build, previous := {ok, Entry}
     Gone = bc_gitops_side:modules(Old) -- bc_gitops_side:modules(New),
     ok = bc_gitops_runtime_events:purged(App, Gone),
     ok = bc_gitops_runtime_events:loaded(App, maps:get(modules, Details) -- Gone),
-    ok = settle(with_former_places(Switch), Changed),
+    ok = settle(bc_gitops_hot_switch:with_former_places(Switch), Changed),
     {ok, Changed}.
-
-%% Modules that did not change are not loaded again: they were loaded from where they stood before.
-with_former_places(#{plan := #{old := Old, new := New} = Plan} = Switch) ->
-    Former = maps:from_list([{Name, [Path | maps:get(formerly, Lib, [])]} || #{name := Name, path := Path} = Lib <- Old]),
-    Placed = [Lib#{formerly => in_use(Lib, maps:get(Name, Former, []))} || #{name := Name} = Lib <- New],
-    Switch#{plan := Plan#{new := Placed}}.
-
-in_use(#{modules := Modules}, Paths) ->
-    Dirs = lists:usort([filename:dirname(File) || {file, File} <- [code:is_loaded(M) || M <- maps:keys(Modules)],
-                                                  is_list(File)]),
-    [Path || Path <- Paths, lists:member(filename:join(unicode:characters_to_list(Path), "ebin"), Dirs)].
 
 swap(#{old := Old, new := New, timeouts := Timeouts} = Switch) ->
     WasUp = was_up(Switch),
