@@ -7,6 +7,8 @@
 
 -export([suspend/2, suspend/3, resume/2, resume/3, states/2, restore/2, change_code/2]).
 -export([children/2, modules/2]).
+%% a callback of sys
+-export([system_continue/3]).
 
 -export_type([kind/0, change/0]).
 
@@ -64,11 +66,32 @@ states(Pids, Timeout) ->
     told(system(Pids, get_state, Timeout)).
 
 told(Answers) ->
-    maps:from_list([{Pid, State} || {Pid, {ok, State}} <- Answers, not is_refused(State)]).
+    Told = way_of_telling(),
+    maps:from_list([{Pid, State} || {Pid, {ok, Answer}} <- Answers, not is_refused(Answer),
+                                    {ok, State} <- [state(Told, Answer)]]).
 
-%% A state stands for itself in the answer.
 is_refused({error, {callback_failed, _, _}}) -> true;
-is_refused(_State) -> false.
+is_refused(_Answer) -> false.
+
+state(marked, {ok, State}) -> {ok, State};
+state(marked, _Other) -> error;
+state(bare, State) -> {ok, State}.
+
+%% In OTP 25 a state stands for itself in the answer, in OTP 27 it is marked with `ok'. As any state
+%% may look like that, `sys' is asked itself.
+way_of_telling() ->
+    Tag = make_ref(),
+    From = {self(), Tag},
+    _ = spawn(fun() -> sys:handle_system_msg(get_state, From, self(), ?MODULE, [], none) end),
+    receive
+        {Tag, {ok, none}} -> marked;
+        {Tag, none} -> bare
+    end.
+
+%% @private
+-spec system_continue(pid(), [sys:dbg_opt()], none) -> ok.
+system_continue(_Parent, _Debug, none) ->
+    ok.
 
 %% @doc Gives processes their former states; answers those that did not take theirs.
 -spec restore([{pid(), kind(), State :: term()}], timeout()) -> [pid()].
