@@ -334,6 +334,19 @@ an_app_that_stops_by_itself_is_shown_and_started_by_the_next_goal_test() ->
         settled(2, ok)
     end).
 
+%% Only who looked after it had landed has seen it stopped.
+an_earlier_look_says_nothing_of_what_runs_now_test() ->
+    with_running(fun(Pid) ->
+        give(Pid, 2, <<"1">>, #{reasons => [stopped]}),
+        settled(2, ok),
+        nothing_called(),
+        Later = bc_gitops_goal:new_seq(),
+        give(Pid, Later, <<"1">>, #{reasons => [stopped]}),
+        called(prepare, <<"1">>),
+        called(deploy, <<"1">>),
+        settled(Later, ok)
+    end).
+
 what_ran_well_and_does_not_start_again_is_retried_test() ->
     with_running(fun(Pid) ->
         ok = bct_recorder:kill_app(?NAME),

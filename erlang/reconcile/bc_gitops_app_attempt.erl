@@ -24,7 +24,8 @@ goal(State, #{what := none}, #data{goal = #{origin := manual}} = Data)
         when State =:= preparing; State =:= ready ->
     %% a call by hand is not undone by a cycle that knows nothing of it
     {keep_state, Data};
-goal(State, Goal, #data{goal = Current} = Data) ->
+goal(State, Seen, #data{goal = Current, landed = Landed} = Data) ->
+    Goal = bc_gitops_goal:since(Landed, Seen),
     Found = found_stopped(Goal, Data),
     case Current =/= undefined andalso bc_gitops_goal:same(Goal, Current) of
         true -> on_same_goal(State, Found#data{goal = bc_gitops_goal:refreshed(Goal, Current)});

@@ -8,6 +8,7 @@
     goal :: bc_gitops_goal:goal() | undefined,
     next :: bc_gitops_goal:goal() | undefined,  % waits for the end of a switch
     seq = 0 :: non_neg_integer(),               % the newest goal seen
+    landed = 0 :: non_neg_integer(),            % when what runs proved itself, in the order of goals
     worker :: bc_gitops_app_work:worker() | undefined,
     action :: bc_gitops_goal:step() | undefined,
     target :: bc_gitops_state:revision() | undefined,

@@ -67,7 +67,8 @@ arrived(#data{action = Action} = Data) ->
     go_on(Landed, fun(Next) -> enter(running, Next, []) end).
 
 landed(#data{action = Action, target = Target, goal = Goal} = Data) ->
-    saved(fun(Store) -> bc_gitops_app_record:landed(Action, Target, Goal, Store) end, Data).
+    Now = Data#data{landed = bc_gitops_goal:new_seq()},
+    saved(fun(Store) -> bc_gitops_app_record:landed(Action, Target, Goal, Store) end, Now).
 
 removed(#data{goal = Goal} = Data) ->
     log(notice, "~ts: removed", [], Data),
@@ -119,9 +120,8 @@ go_on(#data{stopping = true} = Data, _Otherwise) ->
     {stop, normal, Data};
 go_on(#data{next = undefined} = Data, Otherwise) ->
     Otherwise(Data);
-go_on(#data{next = #{reasons := Reasons} = Next} = Data, _Otherwise) ->
-    %% what was seen of the old version says nothing about this one
-    bc_gitops_app_attempt:begin_goal(Next#{reasons := Reasons -- [stopped, drift, unhealthy]}, Data).
+go_on(#data{next = Next} = Data, _Otherwise) ->
+    bc_gitops_app_attempt:begin_goal(bc_gitops_goal:since(bc_gitops_goal:new_seq(), Next), Data).
 
 %% @doc What ran has stopped by itself.
 -spec app_down(bc_gitops_registry:app_state_name(), Reason :: term(), bc_gitops_app_data:data()) ->

@@ -7,7 +7,7 @@
 -include("bc_gitops.hrl").
 
 -export([apply/3, remove/2, blocked/3, none/2, restore/2]).
--export([same/2, refreshed/2, action/2, way/3, target/2, lock/2, revision_id/1, depends_on/1]).
+-export([new_seq/0, since/2, same/2, refreshed/2, action/2, way/3, target/2, lock/2, revision_id/1, depends_on/1]).
 -export([quarantine_id/1, is_quarantined/2, learn/2, satisfied_by/2]).
 
 -export_type([goal/0, step/0]).
@@ -32,6 +32,19 @@
     pin => boolean(),                         % holds until the next commit
     reason => term()                          % why it is blocked
 }.
+
+%% @doc The number of the next cycle or call; also of any other moment among them.
+-spec new_seq() -> pos_integer().
+new_seq() ->
+    erlang:unique_integer([monotonic, positive]).
+
+%% @doc A goal as it is to be read once an app has landed: what an earlier look found is said of what ran
+%% then.
+-spec since(Landed :: non_neg_integer(), goal()) -> goal().
+since(Landed, #{seq := Seq, reasons := Reasons} = Goal) when Seq < Landed ->
+    Goal#{reasons := Reasons -- [stopped, drift, unhealthy]};
+since(_Landed, Goal) ->
+    Goal.
 
 %% @doc Spec shall run.
 -spec apply(#app_spec{}, Meta :: map(), Common :: map()) -> goal().

@@ -111,7 +111,7 @@ restore(#state{config = Config} = State0) ->
     maybe_restored(show(Handed)).
 
 restore_apps(Stored, #state{config = Config} = State) ->
-    Seq = new_seq(),
+    Seq = bc_gitops_goal:new_seq(),
     {Apps, Goals} = bc_gitops_boot:restore(Stored, Seq, Config),
     Started = lists:foldl(fun start_app/2, State, Apps),
     hand_out(Goals, #{seq => Seq, kind => restore, began => erlang:monotonic_time()}, Started).
@@ -138,14 +138,14 @@ handle_call({by_hand, _Goal}, _From, #state{phase = Phase} = State)
         when Phase =:= booting; Phase =:= restoring; Phase =:= stopping ->
     {reply, {error, {not_ready, Phase}}, State};
 handle_call({by_hand, Goal0}, From, #state{memory = #{commit := Commit}} = State) ->
-    Seq = new_seq(),
+    Seq = bc_gitops_goal:new_seq(),
     Goal = Goal0#{seq := Seq, commit := Commit, by_hand := true, origin := manual},
     Asked = #{seq => Seq, kind => hand, began => erlang:monotonic_time(), callers => [From]},
     {noreply, hand_out([Goal], Asked, State)};
 handle_call(preview, _From, #state{phase = Phase} = State) when Phase =:= booting; Phase =:= restoring ->
     {reply, {error, {not_ready, Phase}}, State};
 handle_call(preview, _From, State) ->
-    {reply, {ok, input(new_seq(), false, State)}, State};
+    {reply, {ok, input(bc_gitops_goal:new_seq(), false, State)}, State};
 handle_call(stop, From, State) ->
     {noreply, maybe_stopped(begin_stop(From, State))}.
 
@@ -211,7 +211,7 @@ begin_cycle(Callers, #state{waiting = Waiting} = State0) ->
     State = find_lost(superseded(stop_timer(State0))),
     All = Callers ++ Waiting,
     ok = bc_gitops_cycle_view:started(),
-    Run = bc_gitops_cycle_run:start(input(new_seq(), All =/= [], State), All),
+    Run = bc_gitops_cycle_run:start(input(bc_gitops_goal:new_seq(), All =/= [], State), All),
     State#state{cycle = Run, waiting = []}.
 
 input(Seq, ByHand, #state{config = Config, memory = Memory}) ->
@@ -385,9 +385,6 @@ maybe_stopped(State) ->
     State.
 
 %% what others see
-
-new_seq() ->
-    erlang:unique_integer([monotonic, positive]).
 
 show(#state{memory = #{commit := Commit}, goals = Goals} = State) ->
     #state{config = Config, phase = Phase, last_error = Error, timer = Timer} = State,
