@@ -12,8 +12,8 @@ suite() ->
 
 all() ->
     [same_version_new_code_is_hot, a_changed_callback_module_restarts, a_version_is_hot_when_the_spec_says_so,
-     a_version_restarts_by_default, a_plan_says_how, the_spec_asks_for_a_restart, an_appup_up_and_down, a_broken_appup_restarts,
-     a_failing_code_change_is_undone, a_hanging_code_change_is_undone, old_code_in_use_is_later,
+     a_version_restarts_by_default, a_plan_says_how, the_spec_asks_for_a_restart, an_appup_up_and_down, an_appup_that_keeps_states, an_appup_for_another_way, a_broken_appup_restarts,
+     a_failing_code_change_is_undone, a_hanging_code_change_is_undone, old_code_in_use_is_later, by_force,
      the_environment_changes_along, a_dependency_changes_along, an_elixir_application,
      killed_in_a_hot_upgrade].
 
@@ -146,6 +146,34 @@ an_appup_up_and_down(Config) ->
     ?assertEqual({Server, {one, 2}, one}, {whereis(bct_hot_srv), gen_server:call(bct_hot_srv, state),
                                            gen_server:call(bct_hot_srv, lib)}).
 
+%% Its process stands still while the code changes, and code_change is not called.
+an_appup_that_keeps_states(Config) ->
+    Context = context(Config),
+    deploy(Context, #{}),
+    Server = whereis(bct_hot_srv),
+    1 = bump(1),
+    Appup = "{\"1.0.0\", [{\"1.0.0\", [{update, bct_hot_srv}]}], []}.\n",
+    commit(Context, #{server => "two", appup => Appup}),
+    ?assertMatch(#{upgraded := hot, processes := 1}, bct_gitops:details(bct_hot_app)),
+    ?assertEqual({Server, {one, 1}, two}, {whereis(bct_hot_srv), gen_server:call(bct_hot_srv, state),
+                                           gen_server:call(bct_hot_srv, version)}).
+
+%% Its author wants what only a restart does; and one that forgets a module would leave its old code.
+an_appup_for_another_way(Config) ->
+    Context = context(Config),
+    deploy(Context, #{}),
+    Entry = fun(Instructions) ->
+        io_lib:format("~p.~n", [{"1.1.0", [{"1.0.0", Instructions}], []}])
+    end,
+    commit(Context, #{version => "1.1.0", lib => "two", appup => Entry([{restart_application, bct_hot_app}])}),
+    ?assertMatch(#{upgraded := restart, because := [<<"the appup asks for restart_application", _/binary>>]},
+                 bct_gitops:details(bct_hot_app)),
+    ok = file:delete(filename:join(maps:get(source, Context), "ebin/bct_hot_app.appup")),
+    commit(Context, #{}),
+    commit(Context, #{version => "1.1.0", lib => "two", server => "two", appup => Entry([{load_module, bct_hot_lib}])}),
+    ?assertMatch(#{upgraded := restart, because := [<<"bct_hot_app.appup leaves out bct_hot_srv", _/binary>>]},
+                 bct_gitops:details(bct_hot_app)).
+
 a_broken_appup_restarts(Config) ->
     Context = context(Config),
     deploy(Context, #{}),
@@ -206,6 +234,17 @@ old_code_in_use_is_later(Config) ->
     receive {'DOWN', Monitor, process, Busy, Why} -> ?assertEqual(normal, Why) end,
     ok = bc_gitops:reconcile(),
     ?assertEqual({three, Server}, {gen_server:call(bct_hot_srv, lib), whereis(bct_hot_srv)}).
+
+%% Unless the spec says force.
+by_force(Config) ->
+    Context = context(Config),
+    deploy(Context, #{}),
+    {Busy, Monitor} = spawn_monitor(bct_hot_lib, wait, []),
+    commit(Context, #{lib => "two"}),
+    commit(Context, #{lib => "three", upgrade => #{strategy => auto, force => true}}),
+    receive {'DOWN', Monitor, process, Busy, Why} -> ?assertEqual(killed, Why) end,
+    ?assertMatch(#{upgraded := hot}, bct_gitops:details(bct_hot_app)),
+    ?assertEqual(three, gen_server:call(bct_hot_srv, lib)).
 
 the_environment_changes_along(Config) ->
     Context = context(Config),
