@@ -109,6 +109,7 @@ a_plan_says_how(Config) ->
     _ = Push(Back),
     ?assertEqual(<<"decided when it is built">>, How()),
     ok = bc_gitops:reconcile(),
+    ok = bct_gitops:wait_state(bct_hot_app, running),
     _ = Push(#{version => "1.1.0", upgrade => ?HOT}),
     ?assertEqual(<<"hot">>, How()),
     _ = Push(#{version => "1.1.0"}),
@@ -194,7 +195,8 @@ a_failing_code_change_is_undone(Config) ->
     ?assertMatch(#{failed := [], answers := [one]}, bct_hot_client:stop(Client)),
     ?assertEqual({Server, {one, 4}, one}, {whereis(bct_hot_srv), gen_server:call(bct_hot_srv, state), bct_hot_lib:text()}),
     ?assertEqual({ok, "1.0.0"}, application:get_key(bct_hot_app, vsn)),
-    ?assertMatch(#{state := quarantined, running_version := <<"1.0.0">>, confirmed_version := <<"1.0.0">>},
+    ok = bct_gitops:wait_state(bct_hot_app, quarantined),
+    ?assertMatch(#{running_version := <<"1.0.0">>, confirmed_version := <<"1.0.0">>},
                  bct_gitops:details(bct_hot_app)),
     ?assertMatch([_], [Dir || Dir <- code:get_path(), string:find(Dir, "bct_hot_app") =/= nomatch]),
     %% the next commit is another chance
@@ -210,7 +212,7 @@ a_hanging_code_change_is_undone(Config) ->
         lib => "two", server => "two", change => "code_change(_, _, _) -> receive never -> ok end.", upgrade => ?HOT}),
     ?assertMatch({rolled_back, #{running := <<"1.0.0">>, reason := {not_undone, _}}}, Reason),
     ?assertEqual({one, one}, {gen_server:call(bct_hot_srv, version), gen_server:call(bct_hot_srv, lib)}),
-    ?assertMatch(#{state := quarantined}, bct_gitops:details(bct_hot_app)),
+    ok = bct_gitops:wait_state(bct_hot_app, quarantined),
     commit(Context, #{lib => "three"}),
     ?assertEqual({one, three}, {gen_server:call(bct_hot_srv, version), gen_server:call(bct_hot_srv, lib)}).
 
@@ -228,7 +230,7 @@ old_code_in_use_is_later(Config) ->
     {error, {actions_failed, [#{reason := {old_code_in_use, #{processes := Using}}}]}} =
         commit_(Context, #{lib => "three"}),
     ?assertMatch([{Busy, _}], Using),
-    ?assertMatch(#{state := backing_off}, bct_gitops:details(bct_hot_app)),
+    ok = bct_gitops:wait_state(bct_hot_app, backing_off),
     ?assertEqual({two, Server}, {gen_server:call(bct_hot_srv, lib), whereis(bct_hot_srv)}),
     Busy ! go_on,
     receive {'DOWN', Monitor, process, Busy, Why} -> ?assertEqual(normal, Why) end,
@@ -321,11 +323,13 @@ deploy(Context, Variant) ->
     _ = bct_repo:commit(maps:get(source, Context), bct_hot_app:files(Variant)),
     _ = bct_gitops:push(Context, [bct_hot_app:spec(Context, Variant)]),
     _ = bct_gitops:start(Context, #{runtime_module => bc_gitops_runtime_default}),
-    ok = bc_gitops:reconcile().
+    ok = bc_gitops:reconcile(),
+    ok = bct_gitops:wait_state(bct_hot_app, running).
 
 %% What is at the branch becomes what runs.
 commit(Context, Variant) ->
-    ok = commit_(Context, Variant).
+    ok = commit_(Context, Variant),
+    ok = bct_gitops:wait_state(bct_hot_app, running).
 
 commit_(#{source := Source} = Context, Variant) ->
     _ = bct_repo:commit(Source, bct_hot_app:files(Variant)),
@@ -335,7 +339,8 @@ commit_(#{source := Source} = Context, Variant) ->
 restart_bc_gitops(Context) ->
     ok = application:stop(bc_gitops),
     _ = bct_gitops:start(Context, #{runtime_module => bc_gitops_runtime_default}),
-    ok = bc_gitops:reconcile().
+    ok = bc_gitops:reconcile(),
+    ok = bct_gitops:wait_state(bct_hot_app, running).
 
 history() ->
     maps:get(history, bct_gitops:details(bct_hot_app)).
