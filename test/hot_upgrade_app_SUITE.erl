@@ -6,7 +6,7 @@
 
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([another_version/1, a_thousand/1, in_its_place/1, a_failed_upgrade/1,
-         versions_that_differ/1]).
+         versions_that_differ/1, an_appup_decides/1]).
 
 -import(bct_hot_disk, [build/3, build/4, texts/2, one/0, two/0, start/1, moment/1, states/0,
                        suspended/0]).
@@ -17,7 +17,9 @@
 -define(FAILS, "code_change(_, {_, _, hot_b}, _) -> {error, unwilling};\n"
                "code_change(_, S, _) -> {ok, {new, S}}.").
 
-all() -> [another_version, a_thousand, in_its_place, a_failed_upgrade, versions_that_differ].
+all() ->
+    [another_version, a_thousand, in_its_place, a_failed_upgrade, versions_that_differ,
+     an_appup_decides].
 
 init_per_testcase(Case, Config) ->
     false = lists:keymember(bc_gitops, 1, application:which_applications()),
@@ -123,3 +125,34 @@ versions_that_differ(Config) ->
     ok = file:delete(filename:join(Ebin, "hot_t_lib.beam")),
     ?assertMatch({error, {_, #{message := _}}}, bc_gitops_hot_reload:upgrade_app(hot_t, "1", "1")),
     ?assertEqual(1, hot_t_lib:f()).
+
+%% An appup says what the modules do not: what is passed to code_change, and the way back, on which
+%% the code that goes knows both states.
+an_appup_decides(Config) ->
+    Change = "code_change(_, {one, N, E}, [x]) -> {ok, {two, N + 10, E}};\n"
+             "code_change({down, _}, {two, N, E}, [x]) -> {ok, {one, N - 10, E}}.",
+    Steps = [{update, hot_t_server, {advanced, [x]}}],
+    One = build(dir(Config), "1", one()),
+    Build = fun(Up) ->
+        Texts = texts(bct_hot:server("two", Change), "f() -> 2."),
+        Two = build(dir(Config), "2", Texts, [{vsn, "2"}]),
+        Appup = {"2", [{"1", Up}], [{"1", Up}]},
+        ok = file:write_file(filename:join(Two, "hot_t.appup"), io_lib:format("~p.~n", [Appup])),
+        Two
+    end,
+    Modules = start(One),
+    true = code:add_pathz(Build(Steps)),
+    Before = moment(Modules),
+    {error, {appup_refused, #{message := Message}}} =
+        bc_gitops_hot_reload:upgrade_app(hot_t, "1", "2"),
+    ?assertNotEqual(nomatch, string:find(Message, "hot_t_lib")),
+    _ = Build([restart_new_emulator]),
+    ?assertMatch({error, {appup_refused, _}}, bc_gitops_hot_reload:upgrade_app(hot_t, "1", "2")),
+    ?assertEqual(Before, moment(Modules)),
+    _ = Build([{load_module, hot_t_lib}, {load_module, hot_t_sup} | Steps]),
+    ?assertEqual(ok, bc_gitops_hot_reload:upgrade_app(hot_t, "1", "2")),
+    ?assertEqual([{two, 10, hot_a}, {two, 10, hot_b}], states()),
+    true = code:add_pathz(One),
+    ?assertEqual(ok, bc_gitops_hot_reload:upgrade_app(hot_t, "2", "1")),
+    ?assertEqual([{one, 0, hot_a}, {one, 0, hot_b}], states()),
+    ?assertEqual({ok, "1"}, application:get_key(hot_t, vsn)).

@@ -3,7 +3,7 @@
 %%% upgraded.
 -module(bc_gitops_hot_app).
 
--export([another/3, change/2, call/2]).
+-export([another/3, rebased/3, change/2, call/2]).
 
 -export_type([change/0]).
 
@@ -23,15 +23,20 @@
               bc_gitops_app_file:description()) -> change().
 another(App, Former, To) ->
     {ok, Keys} = application:get_all_key(App),
-    Before = case Former of
-        none -> #{};
-        _ -> defaults(Former)
-    end,
-    Present = bc_gitops_app_env:all(App),
-    Set = maps:filter(fun(Key, Value) -> maps:find(Key, Before) =/= {ok, Value} end, Present),
     #{app => App, from => {application, App, Keys}, to => To,
-      env => maps:merge(defaults(To), Set)}.
+      env => rebased(bc_gitops_app_env:all(App), Former, To)}.
 
+%% @doc An environment on the defaults of another .app file. What differs from the old ones was set
+%% by the host or by hand, and stays.
+-spec rebased(Env, Description | none, Description) -> Env
+    when Env :: #{atom() => term()}, Description :: bc_gitops_app_file:description().
+rebased(Env, From, To) ->
+    Defaults = defaults(From),
+    Set = maps:filter(fun(Key, Value) -> maps:find(Key, Defaults) =/= {ok, Value} end, Env),
+    maps:merge(defaults(To), Set).
+
+defaults(none) ->
+    #{};
 defaults(Description) ->
     maps:from_list(bc_gitops_app_file:value(env, Description, [])).
 

@@ -1,13 +1,14 @@
 %%% @doc New code for modules and applications that run, by hand.
 %%%
-%%% No process is ever ended. Three ways: `reload_module/1' and `reload_modules/1' put code in the
-%%% place of code, for modules without state; `reload_changed_modules/1' finds what was built anew
-%%% and has processes change their states with `code_change'; `upgrade_app/3' does that for another
-%%% version, with its .app file and its environment. The latter two happen completely or not at all:
-%%% after an error the old code runs on with the old states, save for `not_undone', after which the
-%%% application has to be restarted. That is so when a process does not answer, and when a change
-%%% fails whose former object code is nowhere kept (its files were overwritten in place, and neither
-%%% the code path nor the store has it elsewhere). Also then nobody is left suspended.
+%%% No process is ended for the code it runs. Three ways: `reload_module/1' and `reload_modules/1'
+%%% put code in the place of code, for modules without state; `reload_changed_modules/1' finds what
+%%% was built anew and has processes change their states with `code_change'; `upgrade_app/3' does
+%%% that for another version, with its .app file and its environment. The latter two happen
+%%% completely or not at all: after an error the old code runs on with the old states, save for
+%%% `not_undone', after which the application has to be restarted. That is so when a process does
+%%% not answer, and when a change fails whose former object code is nowhere kept (its files were
+%%% overwritten in place, and neither the code path nor the store has it elsewhere). Also then
+%%% nobody is left suspended.
 %%%
 %%% Modules that cannot be replaced while they run are answered with `not_hot' and the reason of
 %%% each: `sticky', `preloaded', `cover_compiled', `nif' or `on_load'. Works without bc_gitops being
@@ -42,28 +43,15 @@ reload_modules(Modules) when is_list(Modules) ->
 %% `code_change' change their states.
 -spec reload_changed_modules(App :: atom()) -> {ok, [module()]} | failure().
 reload_changed_modules(App) when is_atom(App) ->
-    alone(App, fun() ->
-        case bc_gitops_hot_files:app_modules(App) of
-            {ok, Modules} -> change(App, on_disk(App, Modules), #{});
-            {error, _} = Error -> Error
-        end
-    end).
+    alone(App, fun() -> bc_gitops_hot_change:built_anew(App) end).
 
 %% @doc Upgrades an application that runs with version OldVsn to NewVsn, whose directory is on the
 %% code path (behind the old one or in its place) or in the store. Versions are strings or binaries.
+%% An appup for exactly these versions decides how; going back that of the version that runs.
 -spec upgrade_app(App :: atom(), OldVsn :: version(), NewVsn :: version()) -> ok | failure().
 upgrade_app(App, OldVsn, NewVsn) when is_atom(App) ->
     {Old, New} = {text(OldVsn), text(NewVsn)},
-    alone(App, fun() ->
-        case application:get_key(App, vsn) of
-            {ok, Old} ->
-                upgrade(App, Old, bc_gitops_hot_files:version(App, New));
-            {ok, Other} ->
-                {error, {other_version_runs, #{app => App, asked => Old, running => Other}}};
-            undefined ->
-                {error, {app_not_loaded, #{app => App}}}
-        end
-    end).
+    alone(App, fun() -> bc_gitops_hot_change:another_version(App, Old, New) end).
 
 %% @doc Whether the code that is loaded is another than that of the module's file. `false' when
 %% either is missing.
@@ -165,87 +153,7 @@ tell(Event, Modules) ->
     Apps = maps:groups_from_list(Of, Modules),
     maps:foreach(Event, Apps).
 
-%%% With states
-
-%% What is to come from the files of an application that were built anew.
-on_disk(App, Modules) ->
-    {Ebin, Named} = case bc_gitops_hot_files:first(App) of
-        {ok, Dir, Description} -> {Dir, bc_gitops_app_file:value(modules, Description, [])};
-        none -> {none, []}
-    end,
-    Known = [M || M <- Modules, erlang:module_loaded(M)],
-    Added = [M || M <- Named -- Modules, not erlang:module_loaded(M)],
-    {bc_gitops_hot_files:files(Known, Ebin), bc_gitops_hot_files:files(Added, Ebin), []}.
-
-upgrade(App, Old, {ok, Ebin, Description}) ->
-    {ok, Modules} = application:get_key(App, modules),
-    Named = bc_gitops_app_file:value(modules, Description, []),
-    {Known, Others} = lists:partition(fun erlang:module_loaded/1, Named),
-    Files = fun(Some) -> [{M, filename:join(Ebin, atom_to_list(M) ++ ".beam")} || M <- Some] end,
-    Gone = [M || M <- Modules -- Named, erlang:module_loaded(M)],
-    Former = case bc_gitops_hot_files:version(App, Old) of
-        {ok, _, Before} -> Before;
-        {error, _} -> none
-    end,
-    More = #{apps => [bc_gitops_hot_app:another(App, Former, Description)],
-             paths => paths(App, Ebin)},
-    case change(App, {Files(Known), Files(Others -- Modules), Gone}, More) of
-        {ok, _} -> ok;
-        {error, _} = Error -> Error
-    end;
-upgrade(_App, _Old, {error, _} = Error) ->
-    Error.
-
-paths(App, Ebin) ->
-    case bc_gitops_hot_files:first(App) of
-        {ok, First, _} when First =/= Ebin -> [{First, Ebin}];
-        _ -> []
-    end.
-
-change(App, {Known, Added, Gone}, More) ->
-    case bc_gitops_hot_files:digests(Known) of
-        {ok, Digests} ->
-            Changed = [{M, F} || {M, F, MD5} <- Digests,
-                                 bc_gitops_hot_files:is_changed(M, F, MD5)],
-            change(App, Changed, Added, Gone, More);
-        {error, _} = Error ->
-            Error
-    end.
-
-change(_App, [], [], [], More) when not is_map_key(apps, More) ->
-    {ok, []};
-change(App, Changed, Added, Gone, More) ->
-    case bc_gitops_hot_code:objects(Changed ++ Added) of
-        {ok, New} ->
-            Replaced = [M || {M, _} <- Changed],
-            case steps(New, Replaced, Gone) of
-                {ok, Steps} ->
-                    Old = bc_gitops_hot_files:former(App, Replaced ++ Gone),
-                    Upgrade = More#{app => App, steps => Steps, old => Old, new => New},
-                    ended(App, maps:keys(New), Gone, bc_gitops_hot_upgrade:run(Upgrade));
-                {error, _} = Error ->
-                    Error
-            end;
-        {error, _} = Error ->
-            Error
-    end.
-
-steps(New, Replaced, Gone) ->
-    Coming = [{unicode:characters_to_binary(File), Code, lists:member(M, Replaced)}
-              || {M, {File, Code}} <- maps:to_list(New)],
-    Modules = maps:from_list([{atom_to_binary(M), M} || M <- maps:keys(New) ++ Gone]),
-    case bc_gitops_native:hot_steps(Coming, [atom_to_binary(M) || M <- Gone]) of
-        {ok, Steps} ->
-            {ok, [setelement(2, S, map_get(element(2, S), Modules)) || S <- Steps]};
-        {error, _} = Error -> Error
-    end.
-
-ended(App, Loaded, Gone, {ok, _Report}) ->
-    ok = bc_gitops_runtime_events:loaded(App, Loaded),
-    ok = bc_gitops_runtime_events:purged(App, Gone),
-    {ok, Loaded};
-ended(_App, _Loaded, _Gone, {_NotDone, Reason}) ->
-    {error, Reason}.
+%%% In turn
 
 %% One change of an application at a time, and none during a switch of it.
 alone(App, Fun) ->

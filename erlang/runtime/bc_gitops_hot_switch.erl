@@ -144,20 +144,11 @@ app_change({#{name := Name}, _}, #{old := #{descriptions := Olds}, new := #{desc
 env(App, _From, _To, #{app := App, spec := #app_spec{env = Env}} = Switch) ->
     maps:merge(base_env(Switch), Env);
 env(Dependency, From, To, _Switch) ->
-    rebased(bc_gitops_app_env:all(Dependency), From, To).
+    bc_gitops_hot_app:rebased(bc_gitops_app_env:all(Dependency), From, To).
 
 base_env(#{app := App, previous := {ok, #{base_env := Base}}} = Switch) ->
     #{old := #{descriptions := #{App := From}}, new := #{descriptions := #{App := To}}} = Switch,
-    rebased(Base, From, To).
-
-%% What differs from the old defaults was set by the host or by hand, and stays.
-rebased(Env, From, To) ->
-    Defaults = defaults(From),
-    Set = maps:filter(fun(Key, Value) -> maps:find(Key, Defaults) =/= {ok, Value} end, Env),
-    maps:merge(defaults(To), Set).
-
-defaults(Description) ->
-    maps:from_list(bc_gitops_app_file:value(env, Description, [])).
+    bc_gitops_hot_app:rebased(Base, From, To).
 
 upgrade(Upgrade, #{app := App, previous := {ok, #{build := #{version := Runs}}}} = Switch) ->
     Undone = fun(Reason) -> {hot_upgrade_undone, #{app => App, running => Runs, reason => Reason}} end,
