@@ -70,11 +70,6 @@ of_the_change(child_not_stopped, #{child := Child} = Details) ->
 of_the_change(function_failed, #{function := {M, F, A}} = Details) ->
     text("~ts:~ts/~b, which the appup calls, failed~ts; mend that function",
          [value(M), value(F), length(A), because(Details)]);
-of_the_change(upgrade_killed, Details) ->
-    text("the process that changed the code was ended~ts; look for what ended it",
-         [because(Details)]);
-of_the_change(upgrade_crashed, Details) ->
-    text("the change of code crashed~ts, which is a fault of bc_gitops", [because(Details)]);
 of_the_change(Kind, Details) ->
     of_the_way_back(Kind, Details).
 
@@ -95,6 +90,11 @@ of_the_way_back(function_called, #{function := {M, F, A}}) ->
          [value(M), value(F), length(A)]);
 of_the_way_back(state_not_restored, Details) ->
     text("processes did not take their former states back (~ts)", [processes(Details)]);
+of_the_way_back(upgrade_killed, Details) ->
+    text("the process that changed the code was ended~ts; look for what ended it",
+         [because(Details)]);
+of_the_way_back(upgrade_crashed, Details) ->
+    text("the change of code crashed~ts, which is a fault of bc_gitops", [because(Details)]);
 of_the_way_back(_Kind, _Details) ->
     unknown.
 

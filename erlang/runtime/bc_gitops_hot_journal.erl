@@ -52,22 +52,22 @@ await(Tag, Details, Refs) ->
 %% @doc Adds what is about to be done.
 -spec note(pid(), map()) -> ok.
 note(Journal, Facts) ->
-    gen_server:call(Journal, {note, Facts}, infinity).
+    gen_server:call(Journal, {add, {note, Facts}}, infinity).
 
 %% @doc Adds how to undo what is about to be done.
 -spec act(pid(), fun(() -> ok | {error, term()})) -> ok.
 act(Journal, Undo) ->
-    gen_server:call(Journal, {act, Undo}, infinity).
+    gen_server:call(Journal, {add, {act, Undo}}, infinity).
 
 %% @doc What is about to be done cannot be undone.
 -spec final(pid(), term()) -> ok.
 final(Journal, Why) ->
-    gen_server:call(Journal, {final, Why}, infinity).
+    gen_server:call(Journal, {add, {final, Why}}, infinity).
 
 %% @doc Which changes lead back, by the new code and by the former.
 -spec leads_back(pid(), [bc_gitops_hot_sys:change()], [bc_gitops_hot_sys:change()]) -> ok.
 leads_back(Journal, ByNew, ByFormer) ->
-    gen_server:call(Journal, {leads_back, ByNew, ByFormer}, infinity).
+    gen_server:call(Journal, {add, {leads_back, ByNew, ByFormer}}, infinity).
 
 %% @doc Suspends supervisors, until the others are resumed.
 -spec hold(pid(), [pid()]) -> ok | {error, {not_suspended, map()}}.
@@ -106,26 +106,16 @@ handle_call({work, Work}, _From, #state{owner = Owner, tag = Tag, table = Table}
     {Worker, _} = spawn_monitor(fun() -> work(Work, Journal, Owner, Tag) end),
     true = ets:setopts(Table, [{heir, Worker, journal}]),
     {reply, Worker, write(State#state.journal, State#state{worker = Worker})};
-handle_call({note, Facts}, _From, #state{journal = Journal} = State) ->
-    {reply, ok, write(maps:merge(Journal, Facts), State)};
-handle_call({act, Undo}, _From, #state{journal = #{acts := Acts} = Journal} = State) ->
-    {reply, ok, write(Journal#{acts := [Undo | Acts]}, State)};
-handle_call({final, Why}, _From, #state{journal = #{final := Final} = Journal} = State) ->
-    {reply, ok, write(Journal#{final := [Why | Final]}, State)};
-handle_call({leads_back, ByNew, ByFormer}, _From, #state{journal = Journal} = State) ->
-    #{back_before := Before, back_after := After} = Journal,
-    Back = #{back_before => ByNew ++ Before, back_after => ByFormer ++ After},
-    {reply, ok, write(maps:merge(Journal, Back), State)};
+handle_call({add, Fact}, _From, #state{journal = Journal} = State) ->
+    {reply, ok, write(added(Fact, Journal), State)};
 handle_call({hold, Pids}, _From, #state{journal = Journal} = State) ->
     held(Pids, write(Journal#{held := Pids}, State));
 handle_call({suspend, Pids, Save}, _From, #state{journal = Journal} = State) ->
     Fresh = #{suspended => Pids, resumed => false, begun => [], changed => #{}, back_before => [],
               back_after => []},
     suspended(Pids, Save, write(maps:merge(Journal, Fresh), State));
-handle_call({change, Changes}, _From, #state{journal = Journal} = State) ->
-    Begun = lists:usort([Pid || {Pid, _, _, _} <- Changes]),
-    #{begun := Before} = Journal,
-    changed(Changes, write(Journal#{begun := Begun ++ Before}, State));
+handle_call({change, Changes}, _From, State) ->
+    changed(Changes, begun(Changes, State));
 handle_call({resume, Look}, _From, #state{journal = Journal} = State) ->
     resumed(Look, write(Journal#{resumed := true}, State));
 handle_call({done, Result}, _From, State) ->
@@ -154,6 +144,15 @@ handle_info(_Message, State) ->
 -spec format_status(gen_server:format_status()) -> gen_server:format_status().
 format_status(Status) ->
     maps:map(fun(log, _) -> []; (_Key, _Value) -> hidden end, Status).
+
+added({note, Facts}, Journal) ->
+    maps:merge(Journal, Facts);
+added({act, Undo}, #{acts := Acts} = Journal) ->
+    Journal#{acts := [Undo | Acts]};
+added({final, Why}, #{final := Final} = Journal) ->
+    Journal#{final := [Why | Final]};
+added({leads_back, ByNew, ByFormer}, #{back_before := Before, back_after := After} = Journal) ->
+    Journal#{back_before := ByNew ++ Before, back_after := ByFormer ++ After}.
 
 %% It must not go on while what it did is undone.
 end_worker(undefined) ->
@@ -184,6 +183,10 @@ not_suspended(Silent, #state{journal = Journal} = State) ->
 
 silent(Pids) ->
     #{processes => [{Pid, bc_gitops_hot_processes:describe(Pid)} || Pid <- Pids]}.
+
+begun(Changes, #state{journal = #{begun := Before} = Journal} = State) ->
+    Begun = lists:usort([Pid || {Pid, _, _, _} <- Changes]),
+    write(Journal#{begun := Begun ++ Before}, State).
 
 changed(Changes, #state{journal = #{timeout := Timeout} = Journal} = State) ->
     case bc_gitops_hot_sys:change_code(Changes, Timeout) of
