@@ -13,7 +13,7 @@ suite() ->
 all() ->
     [same_version_new_code_is_hot, a_changed_callback_module_restarts, a_version_is_hot_when_the_spec_says_so,
      a_version_restarts_by_default, a_plan_says_how, the_spec_asks_for_a_restart, an_appup_up_and_down, an_appup_that_keeps_states, an_appup_for_another_way, a_broken_appup_restarts,
-     a_failing_code_change_is_undone, a_hanging_code_change_is_undone, old_code_in_use_is_later, by_force,
+     a_failing_code_change_is_undone, a_failing_restart_says_why, a_hanging_code_change_is_undone, old_code_in_use_is_later, by_force,
      the_environment_changes_along, a_dependency_changes_along, an_elixir_application,
      killed_in_a_hot_upgrade].
 
@@ -203,6 +203,18 @@ a_failing_code_change_is_undone(Config) ->
     commit(Context, #{version => "1.2.0", server => "two", upgrade => ?HOT,
                       change => "code_change(_, {one, N}, _) -> {ok, {two, N}}."}),
     ?assertEqual({Server, {two, 4}}, {whereis(bct_hot_srv), gen_server:call(bct_hot_srv, state)}).
+
+%% A restart that fails says why it was one.
+a_failing_restart_says_why(Config) ->
+    Context = context(Config),
+    deploy(Context, #{}),
+    {error, {actions_failed, [#{reason := Reason}]}} =
+        commit_(Context, #{version => "1.1.0", init => "{stop, no}"}),
+    Because = <<"the version of bct_hot_app changed from 1.0.0 to 1.1.0">>,
+    ?assertMatch({rolled_back, #{running := <<"1.0.0">>, upgraded := restart, because := [Because | _]}}, Reason),
+    ?assertNotEqual(nomatch, string:find(bc_gitops:format_error(Reason), ["(restart: ", Because])),
+    ok = bct_gitops:wait_state(bct_hot_app, quarantined),
+    ?assertEqual(one, gen_server:call(bct_hot_srv, version)).
 
 %% A process that does not answer any more costs a start of the old version.
 a_hanging_code_change_is_undone(Config) ->

@@ -70,7 +70,7 @@ kind(_Reason) -> unknown.
 %% runtime and of builds are put into words where they are made.
 -spec describe(term()) -> binary().
 describe({rolled_back, #{reason := Reason} = Details}) ->
-    text("~ts~ts: ~ts", [again(Details), gap(Details), describe(Reason)]);
+    text("~ts~ts~ts: ~ts", [again(Details), gap(Details), not_hot(Details), describe(Reason)]);
 describe({rollback_failed, #{reason := Reason, rollback_reason := RollbackReason} = Details}) ->
     text("~ts; and the old version did not come up again either, nothing of it runs~ts: ~ts",
          [describe(Reason), gap(Details), describe(RollbackReason)]);
@@ -106,6 +106,13 @@ first([], Reason) ->
 
 again(#{running := Running}) -> ["rolled back, ", value(Running), " runs again"];
 again(_Details) -> "rolled back".
+
+%% Why it was a restart that failed.
+not_hot(Details) ->
+    case bc_gitops_hot_switch:describe(Details) of
+        <<>> -> "";
+        Said -> [" (", Said, ")"]
+    end.
 
 gap(#{gap_ms := Ms}) when is_number(Ms) -> text(" (gap ~w ms)", [Ms]);
 gap(_Details) -> "".

@@ -314,12 +314,12 @@ up_again(Old, true, Timeouts) ->
 up_again(Old, false, Timeouts) ->
     bc_gitops_side:bring_code(Old, Timeouts).
 
-undone(ok, true, #{app := App, previous := {ok, Entry}}, Reason, Gap) ->
+undone(ok, true, #{app := App, previous := {ok, Entry}} = Switch, Reason, Gap) ->
     #{build := #{version := Running}} = Entry,
     Again = Entry#{root := bc_gitops_app_control:root(App),
                    started_at := calendar:universal_time()},
     ok = bc_gitops_runtime_table:put(App, Again, #{}),
-    {rolled_back, #{running => Running, reason => Reason, gap_ms => Gap}};
+    {rolled_back, how(Switch, #{running => Running, reason => Reason, gap_ms => Gap})};
 undone(ok, _WasUp, _Switch, Reason, _Gap) ->
     Reason;
 undone({error, RollbackReason}, _WasUp, _Switch, Reason, Gap) ->

@@ -3,7 +3,8 @@
 -export([files/1, spec/2]).
 
 %% @doc The files of a variant: `version' of the application, the text of `lib', the `server', what it
-%% exports more (`change'), an `appup', the text of a dependency (`dep').
+%% exports more (`change'), an `appup', the text of a dependency (`dep'), what
+%% the server's `init' answers.
 files(Variant) ->
     Version = maps:get(version, Variant, "1.0.0"),
     with_dependency(Variant, own_files(Version, maps:get(server, Variant, "one"), Variant)).
@@ -27,14 +28,14 @@ own_files(Version, Server, Variant) ->
             "-module(bct_hot_srv).\n-behaviour(gen_server).\n-vsn(\"~s\").\n"
             "-export([start_link/0, init/1, handle_call/3, handle_cast/2~s]).\n"
             "start_link() -> gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).\n"
-            "init([]) -> {ok, {~s, 0}}.\n"
+            "init([]) -> ~s.\n"
             "handle_call(version, _, S) -> {reply, ~s, S};\n"
             "handle_call(state, _, S) -> {reply, S, S};\n"
             "handle_call(lib, _, S) -> {reply, bct_hot_lib:text(), S};\n"
             "handle_call(count, _, {_, N} = S) -> {reply, N, S};\n"
             "handle_call(bump, _, {V, N}) -> {reply, N + 1, {V, N + 1}}.\n"
             "handle_cast({run, F}, S) -> F(), {noreply, S}.\n~s\n",
-            [Server, exports(Variant), Server, Server, maps:get(change, Variant, "")])}
+            [Server, exports(Variant), maps:get(init, Variant, ["{ok, {", Server, ", 0}}"]), Server, maps:get(change, Variant, "")])}
     ] ++ [{"ebin/bct_hot_app.appup", Appup} || #{appup := Appup} <- [Variant]].
 
 %% Two applications in one project of rebar3, of which the first needs the other.
