@@ -27,7 +27,7 @@ all() ->
         configuration_is_checked_at_start, another_repository_must_know_what_runs,
         a_second_node_is_refused, status_never_waits, a_plan_does_nothing,
         a_module_of_07_works_unchanged, a_hung_module_holds_nobody_up,
-        a_crashed_reconciler_comes_back, a_crashed_app_process_is_found_out,
+        a_crashed_reconciler_comes_back, what_is_answered_is_what_is_shown, a_crashed_app_process_is_found_out,
         a_full_disk_stops_nothing, events_of_cycles, the_interval_runs_by_itself,
         a_change_of_mind_costs_nothing, an_env_key_that_goes_is_a_reconfiguration,
         no_credential_is_shown, unknown_current_state_removes_nothing
@@ -665,6 +665,19 @@ a_crashed_reconciler_comes_back(Config) ->
     ok = bc_gitops:reconcile(),
     ?assertEqual(<<"2">>, version(a)),
     ?assertEqual([prepare, upgrade], [Call || {runtime, Call, _, _} <- messages()]).
+
+what_is_answered_is_what_is_shown(Config) ->
+    Context = context(Config),
+    _ = push(Context, [spec(a, "0")]),
+    _ = start(Context),
+    [begin
+        Version = integer_to_list(N),
+        _ = push(Context, [spec(a, Version)]),
+        ok = bc_gitops:reconcile(),
+        ?assertMatch(#{state := running}, details(a)),
+        ?assertEqual(list_to_binary(Version), version(a)),
+        ?assertMatch({ok, #{status := synced}}, bc_gitops:status())
+     end || N <- lists:seq(1, 30)].
 
 a_crashed_app_process_is_found_out(Config) ->
     Context = context(Config),

@@ -5,7 +5,7 @@
 -include("bc_gitops.hrl").
 -include("bc_gitops_app_data.hrl").
 
--export([new/2, enter/3, gone/1, publish/2, settle/2, log/4]).
+-export([new/2, enter/3, gone/1, publish/2, settle/2, settled/3, log/4]).
 -export([running/1, running_version/1, forget_running/1, watch/1, stop_watching/1]).
 -export([drop_worker/1, turn_done/1, announced/1, attempt_ended/2, cancelled/1]).
 -export([saved/1, saved/2, remember/2]).
@@ -37,7 +37,7 @@ enter(State, Data, Actions) ->
 -spec gone(data()) -> edge().
 gone(#data{store = Store, config = Config} = Data) ->
     ok = bc_gitops_app_disk:forget(Store, Config),
-    settle(ok, Data),
+    _ = [settled(Data#data.seq, ok, Data) || Data#data.next =:= undefined],
     {stop, normal, Data}.
 
 -spec publish(bc_gitops_registry:app_state_name(), data()) -> ok.
@@ -49,11 +49,18 @@ publish(State, Data) ->
         waits_for => bc_gitops_app_deps:waiting(Data#data.deps)
     }).
 
-%% @doc Tells the reconciler. What ends while a newer goal waits settles nothing: that goal will.
+%% @doc How the newest goal ended. The reconciler hears of it when this event is over, so that whoever waits
+%% for that finds what it led to. What ends while a newer goal waits settles nothing: that goal will.
 -spec settle(ok | {error, term()}, data()) -> ok.
 settle(_Result, #data{next = #{}}) ->
     ok;
-settle(Result, #data{name = Name, seq = Seq}) ->
+settle(Result, #data{seq = Seq}) ->
+    self() ! {bc_gitops_settled, Seq, Result},
+    ok.
+
+%% @doc Tells the reconciler.
+-spec settled(Seq :: non_neg_integer(), ok | {error, term()}, data()) -> ok.
+settled(Seq, Result, #data{name = Name}) ->
     bc_gitops_reconciler:settled(Name, Seq, Result).
 
 %% @doc Format begins with a place for the app's name.

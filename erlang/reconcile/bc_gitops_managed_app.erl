@@ -98,6 +98,9 @@ handle_event(state_timeout, recover, _State, Data) ->
     bc_gitops_app_touch:recover(Data);
 handle_event(internal, verified, verifying, Data) ->
     bc_gitops_app_outcome:arrived(Data);
+handle_event(info, {bc_gitops_settled, Seq, Result}, _State, Data) ->
+    ok = bc_gitops_app_data:settled(Seq, Result, Data),
+    keep_state_and_data;
 handle_event(info, bc_gitops_turn, ready, #data{turn = asked} = Data) ->
     bc_gitops_app_touch:touch(Data#data{turn = mine});
 handle_event(info, bc_gitops_turn, _State, Data) ->
