@@ -209,19 +209,21 @@ deploy_from_elsewhere(#{world := #{goods := Goods} = World} = State) ->
     ],
     {Claims, State}.
 
-remove_one(#{world := World} = State) ->
+%% Whoever calls a module that is gone has the code server look for it in the whole path: its client
+%% goes first.
+remove_one(#{world := World, clients := #{greeter := Client}} = Before) ->
     Message = "Greeter is no longer needed",
-    #{clients := #{greeter := Client}} = State,
+    #{greeter := #{calls := GreeterCalls}} = observe(Before, maps:get(start, Before)),
+    ok = bcg_demo_client:stop(Client),
+    #{clients := Clients} = Before,
+    State = Before#{clients := maps:remove(greeter, Clients), earlier_calls := GreeterCalls},
     {Pushed, Commit} = push(State, Message, fun() ->
         bcg_demo_world:remove(World, Message, greeter)
     end),
     Status = await_status(Commit, [synced]),
     Seen = observe(State, Pushed),
-    #{greeter := #{calls := GreeterCalls}} = observe(State, maps:get(start, State)),
     [{At, _} | _] = bcg_demo_events:since(Pushed, ?TELEMETRY_REMOVE_STOP, greeter),
     row(State, Pushed, At, #{what => "removed", app => greeter, from => "1.0.0"}),
-    ok = bcg_demo_client:stop(Client),
-    #{clients := Clients} = State,
     Claims = [
         claim(removed, "greeter does not run, has no module loaded and no place on the code path",
               {[], [], []},
@@ -230,7 +232,7 @@ remove_one(#{world := World} = State) ->
         claim(removed_status, "bc_gitops reports 4 applications", 4, maps:get(app_count, Status)),
         lost_nothing(removed_others, "beacon and tally lost no call", [beacon, tally], Seen)
     ],
-    {Claims, State#{clients := maps:remove(greeter, Clients), earlier_calls := GreeterCalls}}.
+    {Claims, State}.
 
 look_back(#{calling_since := Start, clients := #{beacon := Beacon}} = State) ->
     Report = bcg_demo_client:report(Beacon, Start, now_us()),
