@@ -10,6 +10,8 @@
 
 -export([prepare/1, replace/3, unload/2, verify/1, verify_current/1, leftovers/1, delete_path/1]).
 
+-import(bc_gitops_steps, [steps/1]).
+
 -export_type([lib/0, prepared/0, md5/0]).
 
 -type md5() :: <<_:128>>.
@@ -111,14 +113,6 @@ finish(Atomic) ->
     case code:finish_loading(Atomic) of
         ok -> ok;
         {error, Refused} -> {error, {load_failed, #{modules => Refused}}}
-    end.
-
-steps([]) ->
-    ok;
-steps([Step | Rest]) ->
-    case Step() of
-        ok -> steps(Rest);
-        {error, _} = Error -> Error
     end.
 
 add_paths([]) ->

@@ -7,6 +7,8 @@
 
 -export([read/4, difference/2, start/3, stop/3, replace/3]).
 
+-import(bc_gitops_steps, [each/2]).
+
 -export_type([seen/0, difference/0]).
 
 %% `none' is a supervisor whose children do not come from init/1.
@@ -139,12 +141,4 @@ within(Fun, Timeout) ->
         {ok, Answer} -> Answer;
         {error, {timeout, _}} -> {error, timeout};
         {error, {crashed, #{reason := Reason}}} -> {error, Reason}
-    end.
-
-each([], _Fun) ->
-    ok;
-each([Item | Rest], Fun) ->
-    case Fun(Item) of
-        ok -> each(Rest, Fun);
-        {error, _} = Error -> Error
     end.

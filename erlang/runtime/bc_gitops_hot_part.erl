@@ -5,6 +5,8 @@
 
 -export([make/2, run/2]).
 
+-import(bc_gitops_steps, [steps/1, each/2]).
+
 -export_type([part/0, upgrade/0]).
 
 %% Soft: its processes stand still while it is loaded, and keep their states.
@@ -259,21 +261,3 @@ remove({_Pid, #{removed := []}}, _Upgrade) ->
 remove({Pid, #{removed := Ids}}, #{journal := Journal, start_timeout := Timeout}) ->
     ok = bc_gitops_hot_journal:final(Journal, {children_removed, #{children => Ids}}),
     bc_gitops_hot_children:stop(Pid, Ids, Timeout).
-
-%%% Steps
-
-steps([Last]) ->
-    Last();
-steps([Step | Rest]) ->
-    case Step() of
-        ok -> steps(Rest);
-        NotOk -> NotOk
-    end.
-
-each([], _Fun) ->
-    ok;
-each([Item | Rest], Fun) ->
-    case Fun(Item) of
-        ok -> each(Rest, Fun);
-        {error, _} = Error -> Error
-    end.

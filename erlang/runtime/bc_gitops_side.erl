@@ -8,6 +8,8 @@
 -export([bring_up/2, bring_code/2, bring_dependencies/3, take_down/2, remove/2]).
 -export([modules/1, is_on_host/1, stop_order/1]).
 
+-import(bc_gitops_steps, [steps/1, each/2]).
+
 -export_type([side/0, timeouts/0]).
 
 -type timeouts() :: #{stop := timeout(), start := timeout()}.
@@ -236,17 +238,4 @@ loaded_description(App) ->
     case application:get_all_key(App) of
         {ok, Keys} -> {application, App, Keys};
         undefined -> {application, App, []}
-    end.
-
-%%% Steps
-
-steps(Steps) ->
-    each(Steps, fun(Step) -> Step() end).
-
-each([], _Fun) ->
-    ok;
-each([Item | Rest], Fun) ->
-    case Fun(Item) of
-        ok -> each(Rest, Fun);
-        {error, _} = Error -> Error
     end.
