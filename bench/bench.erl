@@ -5,7 +5,7 @@
 
 -define(GROUPS, [{"specs", bench_specs}, {"plan", bench_plan}, {"git", bench_git},
                  {"files", bench_files}, {"cycle", bench_cycle}, {"upgrade", bench_upgrade}, {"hot", bench_hot},
-                 {"build", bench_build}, {"status", bench_status}]).
+                 {"build", bench_build}, {"store", bench_store}, {"status", bench_status}]).
 
 main() ->
     main([]).
