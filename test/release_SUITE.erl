@@ -25,7 +25,7 @@ groups() ->
             malformed_digest
         ]},
         {servers, [], [
-            broken_connection_is_resumed, server_that_lies, server_without_the_archive,
+            broken_connection_is_resumed, the_next_try_goes_on, server_that_lies, server_without_the_archive,
             redirects_are_followed, own_ca, silent_server_is_left, local_archives_only_when_allowed,
             nothing_secret_is_shown
         ]},
@@ -172,6 +172,34 @@ broken_connection_is_resumed(Config) ->
     Again = bct_release:pack(dir(Config), bct_release:small(?APP, "1.0.1", [])),
     ?assertMatch({error, {digest_mismatch, _}}, prepare(source(Forgetful, "/a", Again))),
     bct_files:stop(Forgetful).
+
+%% A try that is over leaves what it got, and nothing of what cannot be gone on with.
+the_next_try_goes_on(Config) ->
+    Archive = packed(Config, [{"lib/bct_small-1.0.0/priv/large", crypto:strong_rand_bytes(3000000)}]),
+    {send, Half} = bct_files:part(Archive, #{}),
+    Silent = bct_files:start(fun(_, _) -> {hang, Half} end),
+    ?assertMatch({error, {timeout, _}}, prepare(source(Silent, "/a", Archive), #{timeout => 2000})),
+    bct_files:stop(Silent),
+    ?assertMatch([_], unfinished(Config)),
+    ?assertEqual([], bct_workspace:scratches()),
+    #{pid := Pid} = Server = bct_files:start(fun(_, Headers) -> bct_files:part(Archive, Headers) end),
+    ?assertMatch({ok, _}, prepare(source(Server, "/a", Archive))),
+    receive {request, Pid, _, Headers} -> ?assertMatch(#{<<"Range">> := <<"bytes=", _/binary>>}, Headers) end,
+    ?assertEqual([], bct_files:paths(Server)),
+    ?assertEqual([], unfinished(Config)),
+    Other = source(Server, "/a", bct_release:pack(dir(Config), bct_release:small(?APP, "1.0.1", []))),
+    ?assertMatch({error, {digest_mismatch, _}}, prepare(Other)),
+    ?assertEqual([], unfinished(Config)),
+    bct_files:stop(Server),
+    %% what no one comes back for goes with all that was fetched
+    Left = filename:join([?config(workspace, Config), "unfinished", "left"]),
+    ok = file:write_file(Left, <<"beginning">>),
+    ok = bc_gitops_workspace:cleanup(),
+    ?assertNot(filelib:is_file(Left)).
+
+unfinished(Config) ->
+    {ok, Names} = file:list_dir(filename:join(?config(workspace, Config), "unfinished")),
+    Names.
 
 server_that_lies(Config) ->
     Archive = packed(Config, []),

@@ -57,8 +57,9 @@ closing_line({error, {Kind, _}}, Duration) ->
 fetch(#{name := Name, source := Source, known := Known, dir := Dir, options := Options} = Job) ->
     ok = bc_gitops_build_progress:stage(Name, fetch),
     write(Job, "== fetching ~ts~n", [wanted(Known, Source)]),
-    Content = filename:join(maps:get(workspace, Job), <<"content">>),
-    Timed = Options#{timeout => left(Job), content => Content},
+    #{workspace := Workspace} = Job,
+    Timed = Options#{timeout => left(Job), content => filename:join(Workspace, <<"content">>),
+                     unfinished => filename:join(Workspace, <<"unfinished">>)},
     case bc_gitops_source:fetch(Name, Source, Known, unicode:characters_to_binary(Dir), Timed) of
         {ok, Fetched} ->
             vouched(Job, Fetched),

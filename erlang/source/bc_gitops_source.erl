@@ -22,6 +22,7 @@
     lock => lock(),                       % what was chosen before for the same spec
     prefer => lock(),                     % and for another version of it
     content => binary(),                  % where content of the mesh is kept between builds
+    unfinished => binary(),               % where the beginnings of downloads are left
     on_progress => fun((map()) -> any()),
     atom() => term()
 }.

@@ -1,8 +1,9 @@
 %%% @doc Release sources: an archive (tar, tar.gz) that somebody built, by its url and its SHA-256.
 %%%
 %%% What was received is compared with the digest before anything of it is unpacked, and the digest is
-%%% the revision: an archive that was used before needs no network. One without a digest is refused,
-%%% unless `allow_unverified_releases' says otherwise; then it is asked for each time.
+%%% the revision: an archive that was used before needs no network, and a download that was given up
+%%% goes on the next time. One without a digest is refused, unless `allow_unverified_releases' says
+%%% otherwise; then it is asked for each time.
 -module(bc_gitops_source_release).
 -behaviour(bc_gitops_source).
 
@@ -69,9 +70,11 @@ fetched({error, {Kind, #{message := Message} = Details}}, _Digest, Url) ->
 
 download(Url, Known, Archive, Until, Options) ->
     #{auth := Auth} = bc_gitops_source:access(Options),
-    Request = expected(Known, #{url => Url, path => Archive, auth => Auth, timeout => left(Until)}),
+    Common = #{url => Url, path => Archive, auth => Auth, timeout => left(Until)},
+    Request = maps:merge(Common, expected(Known, Options)),
     Answer = run(fun(Pid, Ref) -> bc_gitops_native:download_start(Request, Pid, Ref) end,
                  Until, download, Options),
+    _ = [ok = bc_gitops_content_cache:trim(Dir) || #{unfinished := Dir} <- [Options]],
     case Answer of
         {error, {Kind, #{message := Message} = Details}} ->
             Text = io_lib:format("the release at ~ts was not downloaded: ~ts~ts",
@@ -81,11 +84,14 @@ download(Url, Known, Archive, Until, Options) ->
             Ok
     end.
 
-expected({ok, #{revision := Revision}}, Request) ->
+expected({ok, #{revision := Revision}}, Options) ->
     {ok, Digest} = digest(Revision),
-    Request#{sha256 => Digest};
-expected(unknown, Request) ->
-    Request.
+    case Options of
+        #{unfinished := Dir} -> #{sha256 => Digest, unfinished => filename:join(Dir, Revision)};
+        #{} -> #{sha256 => Digest}
+    end;
+expected(unknown, _Options) ->
+    #{}.
 
 digests(#{expected := Expected, found := Found}) ->
     io_lib:format(" (expected ~ts, found ~ts)", [Expected, Found]);

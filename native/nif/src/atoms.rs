@@ -89,6 +89,7 @@ rustler::atoms! {
     // downloads
     bytes,
     resumed,
+    unfinished,
     total_bytes,
     status,
     connection_broken,

@@ -56,6 +56,8 @@ fn decode_download(request: Term<'_>) -> NifResult<Download> {
             path: path_of(&need(request, atoms::path())?),
             max_bytes: optional(request, atoms::max_bytes())?.unwrap_or(DEFAULT_MAX_BYTES),
             sha256,
+            unfinished: optional::<Binary>(request, atoms::unfinished())?
+                .map(|path| path_of(&path)),
         },
         auth: decode_auth(need(request, atoms::auth())?)?,
     })

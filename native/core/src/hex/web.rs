@@ -71,6 +71,7 @@ impl Transport for Web {
             path: to.to_owned(),
             max_bytes: limit,
             sha256: None,
+            unfinished: None,
         };
         let tell = |now: http::Progress| progress(now.received_bytes, now.total_bytes);
         let done = http::to_file(&self.client, &Self::request(repo, path)?, &target, &tell);

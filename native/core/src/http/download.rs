@@ -46,6 +46,8 @@ pub struct Target {
     pub max_bytes: u64,
     /// What its SHA-256 must be.
     pub sha256: Option<[u8; 32]>,
+    /// Where a download of that SHA-256 that was not finished is left, and taken up by the next.
+    pub unfinished: Option<PathBuf>,
 }
 
 /// A finished download.
@@ -91,21 +93,30 @@ pub fn to_file(
     progress: &dyn Fn(Progress),
 ) -> Result<Downloaded> {
     let url = client.parse(get.url())?;
+    let local = url.local_path();
+    let left = target.unfinished.as_deref();
+    let partial = match left.filter(|_| local.is_none() && target.sha256.is_some()) {
+        Some(left) => Partial::take_up(&target.path, left, client.control())?,
+        None => Partial::create(&target.path)?,
+    };
     let mut transfer = Transfer {
         client,
         get,
         target,
         progress,
-        partial: Partial::create(&target.path)?,
+        partial,
         validator: None,
         total: None,
         reported: None,
     };
-    let resumed = match url.local_path() {
+    let resumed = match local {
         Some(path) => transfer.copy(path).map(|()| 0),
-        None => transfer.receive(),
+        None => transfer.receive_right(),
     };
-    let finished = resumed.and_then(|resumed| transfer.finish(resumed));
+    let finished = match resumed {
+        Ok(resumed) => transfer.finish(resumed),
+        Err(error) => Err(transfer.abandon(error)),
+    };
     finished.map_err(|error| error.about(url.shown()))
 }
 
@@ -122,9 +133,42 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
+    /// Receives everything, and once more from the beginning when that began with what an earlier
+    /// download left and is not what was asked for: that may have been of something else.
+    fn receive_right(&mut self) -> Result<u32> {
+        if self.partial.length() == 0 {
+            return self.receive();
+        }
+        let wanted = self.target.sha256;
+        let is_right = |partial: &Partial| wanted == Some(partial.digest());
+        if is_right(&self.partial) {
+            return Ok(1);
+        }
+        let resumed = 1 + self.receive()?;
+        if is_right(&self.partial) {
+            return Ok(resumed);
+        }
+        self.start_over()?;
+        Ok(resumed + 1 + self.receive()?)
+    }
+
+    /// What was received stays for the next try where that can go on with it.
+    fn abandon(self, error: HttpError) -> HttpError {
+        let may_go_on = match error.kind {
+            Kind::Broken | Kind::Unreachable | Kind::Timeout | Kind::Cancelled => true,
+            Kind::Status => error.status.is_some_and(|status| status >= 500),
+            _ => false,
+        };
+        match (&self.target.unfinished, self.target.sha256) {
+            (Some(left), Some(_)) if may_go_on => self.partial.leave(left),
+            _ => {}
+        }
+        error
+    }
+
     /// Receives everything; answers how many times it was resumed.
     fn receive(&mut self) -> Result<u32> {
-        let (mut best, mut idle) = (0, 0);
+        let (mut best, mut idle) = (self.partial.length(), 0);
         for resumed in 0.. {
             let error = match self.attempt() {
                 Ok(()) => return Ok(resumed),

@@ -62,6 +62,7 @@ impl Place {
                 path: self.file(),
                 max_bytes: 10 << 20,
                 sha256: None,
+                unfinished: None,
             },
             auth: Auth::default(),
         }
@@ -246,6 +247,120 @@ fn a_broken_connection_is_resumed() {
         heads[1].contains("range: bytes=200000-\r\n") && heads[1].contains("if-range: \"one\"\r\n")
     );
     assert!(heads[2].contains("range: bytes=400000-\r\n"), "{heads:?}");
+}
+
+/// Sends `sent` bytes at most of what is asked for, with its length.
+fn piecewise(body: &[u8], head_: &str, sent: usize) -> Reply {
+    let from = range_of(head_).unwrap_or(0);
+    let to = (from + sent).min(body.len());
+    let length = body.len();
+    let headers = format!(
+        "content-length: {}\r\ncontent-range: bytes {from}-{}/{length}\r\n",
+        length - from,
+        length - 1
+    );
+    let status = if from == 0 { 200 } else { 206 };
+    Reply::Send(head(status, &headers, &body[from..to]))
+}
+
+#[test]
+fn the_next_download_goes_on_where_one_was_given_up() {
+    let body = content(500_000);
+    let sent = body.clone();
+    let server = Server::new(move |count, head_| match count {
+        0 => piecewise(&sent, head_, 200_000),
+        1..=5 => Reply::Send(answer(503, "", b"")),
+        _ => piecewise(&sent, head_, sent.len()),
+    });
+    let place = Place::new();
+    let left = place.dir.path().join("unfinished/digest");
+    let mut download = place.download(&server.url("/x"));
+    download.target.sha256 = Some(sha256(&body));
+    download.target.unfinished = Some(left.clone());
+    assert_eq!(failure(download.clone()).status, Some(503));
+    assert_eq!(std::fs::read(&left).unwrap(), body[..200_000]);
+    assert!(!place.file().exists());
+    let asked = server.heads().len();
+    let done = run(download).unwrap();
+    assert_eq!((done.bytes, done.resumed), (500_000, 1));
+    assert_eq!(place.content(), body);
+    let heads = server.heads();
+    assert!(
+        heads.len() == 1 && heads[0].contains("range: bytes=200000-\r\n"),
+        "{asked} {heads:?}"
+    );
+    assert!(!left.exists());
+}
+
+#[test]
+fn what_was_left_of_something_else_is_thrown_away() {
+    let body = content(300_000);
+    for garbage in [vec![7; 100_000], vec![7; 300_000], vec![7; 400_000]] {
+        let sent = body.clone();
+        let server = Server::new(move |_, head_| match range_of(head_) {
+            Some(from) if from >= sent.len() => Reply::Send(answer(416, "", b"")),
+            _ => piecewise(&sent, head_, sent.len()),
+        });
+        let place = Place::new();
+        let left = place.dir.path().join("left");
+        std::fs::write(&left, garbage).unwrap();
+        let mut download = place.download(&server.url("/x"));
+        download.target.sha256 = Some(sha256(&body));
+        download.target.unfinished = Some(left.clone());
+        assert_eq!(run(download.clone()).unwrap().resumed, 2);
+        assert_eq!((place.content(), left.exists()), (body.clone(), false));
+        // A whole one that nobody came to give its name needs no server.
+        let asked = server.heads().len();
+        std::fs::rename(place.file(), &left).unwrap();
+        assert_eq!(run(download).unwrap().resumed, 1);
+        assert_eq!((asked, server.heads().len()), (2, 0));
+        assert_eq!(place.content(), body);
+    }
+}
+
+#[test]
+fn nothing_is_left_that_no_download_could_take_up() {
+    let body = content(300_000);
+    let sent = body.clone();
+    let wrong = Server::new(move |_, head_| piecewise(&sent, head_, sent.len()));
+    let sent = body.clone();
+    let short = Server::new(move |_, head_| piecewise(&sent, head_, 1000));
+    for (server, digest, kind) in [
+        (&wrong, Some([0; 32]), Kind::DigestMismatch),
+        (&short, Some(sha256(&body)), Kind::Broken),
+        (&short, None, Kind::Broken),
+    ] {
+        let place = Place::new();
+        let mut download = place.download(&server.url("/x"));
+        download.target.sha256 = digest;
+        download.target.unfinished = Some(place.dir.path().join("left"));
+        assert_eq!(failure(download).kind, kind);
+        assert!(place.is_empty(), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_link_in_the_place_of_what_was_left_is_not_followed() {
+    let body = content(300_000);
+    let sent = body.clone();
+    let server = Server::new(move |_, head_| piecewise(&sent, head_, sent.len()));
+    let other = tempfile::tempdir().unwrap();
+    let victim = other.path().join("victim");
+    for hard in [false, true] {
+        std::fs::write(&victim, &body[..100_000]).unwrap();
+        let place = Place::new();
+        let left = other.path().join("left");
+        match hard {
+            true => std::fs::hard_link(&victim, &left).unwrap(),
+            false => std::os::unix::fs::symlink(&victim, &left).unwrap(),
+        }
+        let mut download = place.download(&server.url("/x"));
+        download.target.sha256 = Some(sha256(&body));
+        download.target.unfinished = Some(left);
+        assert_eq!(run(download).unwrap().resumed, 0);
+        assert_eq!(place.content(), body);
+        assert_eq!(std::fs::read(&victim).unwrap(), body[..100_000]);
+    }
 }
 
 #[test]
