@@ -8,6 +8,8 @@
 -compile([export_all, nowarn_export_all]).
 
 -define(APP, bct_small).
+-define(HAS_NODE(Case), Case =:= release_of_rebar3_is_deployed_and_upgraded;
+                        Case =:= release_of_mix_is_deployed).
 
 suite() -> [{timetrap, {minutes, 3}}].
 
@@ -18,7 +20,7 @@ groups() ->
     [
         {real, [], [
             release_of_rebar3_is_deployed_and_upgraded, release_of_mix_brings_its_elixir,
-            progress_is_told
+            release_of_mix_is_deployed, progress_is_told
         ]},
         {digests, [], [
             digest_is_compared_before_unpacking, digest_in_base64, missing_digest_is_refused,
@@ -45,12 +47,12 @@ init_per_group(_Group, Config) ->
 end_per_group(real, Config) -> bct_dir:remove(?config(built, Config));
 end_per_group(_Group, _Config) -> ok.
 
-init_per_testcase(release_of_rebar3_is_deployed_and_upgraded = Case, Config) ->
+init_per_testcase(Case, Config) when ?HAS_NODE(Case) ->
     [{context, bct_gitops:setup(atom_to_list(Case))} | Config];
 init_per_testcase(_Case, Config) ->
     bct_workspace:start(Config).
 
-end_per_testcase(release_of_rebar3_is_deployed_and_upgraded, Config) ->
+end_per_testcase(Case, Config) when ?HAS_NODE(Case) ->
     bct_gitops:teardown(?config(context, Config));
 end_per_testcase(_Case, Config) ->
     bc_gitops_config:deactivate(),
@@ -104,6 +106,19 @@ release_of_mix_brings_its_elixir(Config) ->
     ?assertEqual({<<"0.3.0">>, 9}, {peer:call(Peer, 'Elixir.BctShelf', version, []),
                                     peer:call(Peer, 'Elixir.BctShelf', area, [3])}),
     peer:stop(Peer).
+
+%% mix strips what it releases, so that nothing can consolidate its protocols: they work all the same.
+release_of_mix_is_deployed(Config) ->
+    Context = ?config(context, Config),
+    Archive = bct_release:mix(built(Config), "0.3.0"),
+    Server = bct_files:start(fun(<<"/shelf.tar.gz">>, _) -> bct_files:whole(Archive) end),
+    Source = #{type => release, url => bct_files:url(Server, "/shelf.tar.gz"), sha256 => bct_release:sha256(Archive)},
+    _ = bct_gitops:push(Context, [bct_gitops:spec(bct_shelf, "0.3.0", #{source => Source})]),
+    _ = bct_gitops:start(Context, #{runtime_module => bc_gitops_runtime_default}),
+    ?assertEqual(ok, bc_gitops:reconcile()),
+    ?assertEqual({<<"0.3.0">>, 9}, {apply('Elixir.BctShelf', version, []), apply('Elixir.BctShelf', area, [3])}),
+    ?assertEqual(<<"7">>, apply('Elixir.String.Chars', to_string, [7])),
+    bct_files:stop(Server).
 
 progress_is_told(Config) ->
     Archive = packed(Config, []),

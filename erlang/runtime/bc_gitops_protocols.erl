@@ -70,10 +70,17 @@ consolidate(Protocol, Dirs) ->
     end.
 
 consolidate(Protocol, File, Dirs) ->
-    Types = elixir(extract_impls, [Protocol, Dirs]),
-    case as_compiled(Protocol, File) of
-        ok -> load_consolidated(Protocol, File, Types);
-        {error, _} = Error -> Error
+    case {as_compiled(Protocol, File), has_debug_info(File)} of
+        {ok, true} -> load_consolidated(Protocol, File, elixir(extract_impls, [Protocol, Dirs]));
+        {ok, false} -> ok;
+        {{error, _} = Error, _} -> Error
+    end.
+
+%% Releases of mix are stripped of it, and Elixir 1.14 crashes on such a file.
+has_debug_info(File) ->
+    case beam_lib:chunks(File, [debug_info], [allow_missing_chunks]) of
+        {ok, {_, [{debug_info, Info}]}} -> Info =/= missing_chunk;
+        {error, beam_lib, _} -> false
     end.
 
 %% A protocol of a host that does not consolidate, as in development, finds implementations by name,

@@ -36,7 +36,7 @@ mix(Dir, Version) ->
     Releases = "deps: [], releases: [bct_shelf: [include_erts: false, steps: [:assemble, :tar]]]]",
     write(Project, lists:keystore("mix.exs", 1, Files,
         {"mix.exs", binary:replace(iolist_to_binary(Exs), <<"deps: []]">>, list_to_binary(Releases))})),
-    {0, _} = ran(bct_consumer:run(Project, "mix", ["release"], [{"MIX_ENV", "prod"}])),
+    {0, _} = ran(bct_consumer:run(Project, "mix", ["release", "--overwrite"], [{"MIX_ENV", "prod"}])),
     {ok, Archive} = file:read_file(filename:join(Project, "_build/prod/bct_shelf-" ++ Version ++ ".tar.gz")),
     Archive.
 
