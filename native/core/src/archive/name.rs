@@ -52,6 +52,12 @@ impl Name {
         self.0.is_empty()
     }
 
+    /// Whether it is what macOS's tar puts beside a file, for that file's attributes (RFC 1740). On no
+    /// other system does it mean anything, and tools take it for a file of the kind that it is beside.
+    pub(super) fn is_apple_double(&self) -> bool {
+        self.0.last().is_some_and(|part| part.starts_with("._"))
+    }
+
     pub(super) fn parts(&self) -> &[String] {
         &self.0
     }

@@ -188,6 +188,21 @@ fn files_directories_and_links_are_unpacked() {
 }
 
 #[test]
+fn what_macos_packs_beside_files_is_left_out() {
+    let place = Place::new();
+    let archive = Tar::default()
+        .file("./._shop", b"attributes")
+        .file("shop/ebin/._shop.app", b"attributes")
+        .file("shop/ebin/shop.app", b"{application, shop, []}.")
+        .end();
+    place.unpack(&archive).unwrap();
+    assert_eq!(place.read("shop/ebin/shop.app"), "{application, shop, []}.");
+    for gone in ["._shop", "shop/ebin/._shop.app"] {
+        assert!(!place.inside().join(gone).exists(), "{gone}");
+    }
+}
+
+#[test]
 fn names_that_lead_elsewhere_are_refused() {
     for name in [
         "/etc/x",

@@ -166,6 +166,10 @@ impl<'a, S: Sink> Unpacking<'a, S> {
                 _ => Err(ArchiveError::new(Kind::BadPath, "an entry has no name")),
             };
         }
+        if entry.what == What::File && name.is_apple_double() {
+            self.count()?;
+            return self.stream.pass(entry.size, |_| Ok(()));
+        }
         for parent in name.parents() {
             self.dir(parent)?;
         }
