@@ -62,6 +62,9 @@ impl Format {
     }
 }
 
+/// What some editors put in front of UTF-8. It is no part of the text in any format.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
 /// Reads and checks a spec.
 pub fn parse(bytes: &[u8], format: Format, atoms: &dyn Atoms) -> Checked {
     if bytes.len() > limits::FILE_BYTES {
@@ -74,6 +77,7 @@ pub fn parse(bytes: &[u8], format: Format, atoms: &dyn Atoms) -> Checked {
         );
         return check::refused(fault, Source::bytes(""));
     }
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     match format {
         Format::Erlang => parse_erlang(bytes, atoms),
         Format::Yaml => parse_yaml(bytes, atoms),

@@ -82,6 +82,15 @@ fn the_three_formats_say_the_same() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_the_text() {
+    let marked = |text: &str| format!("\u{FEFF}{}", text.replace('\n', "\r\n"));
+    let erlang = spec(ERLANG, Format::Erlang);
+    assert_eq!(erlang, spec(&marked(ERLANG), Format::Erlang));
+    assert_eq!(erlang, spec(&marked(YAML), Format::Yaml));
+    assert_eq!(erlang, spec(&marked(JSON), Format::Json));
+}
+
+#[test]
 fn tags_say_what_yaml_and_json_have_no_words_for() {
     let erlang = r#"#{name => a, version => "1", env => #{x => {ok, "chars", [on]}}}."#;
     let yaml = "name: a\nversion: '1'\nenv:\n  x: !tuple [!atom ok, !charlist chars, [!atom on]]\n";

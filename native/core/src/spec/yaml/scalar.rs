@@ -170,7 +170,7 @@ fn number<'w>(word: &'w str, at: usize) -> Result<Option<Value<'static>>, Fault>
         _ => Err(Fault::syntax(
             at,
             shown(word),
-            "a number that a 64 bit float can hold",
+            "a number that a 64 bit float can hold, or text in quotes",
         )),
     }
 }
