@@ -13,7 +13,7 @@ all() ->
     [
         a_package_is_deployed_and_upgraded, a_spec_without_a_source_is_a_package,
         the_same_commit_builds_the_same_code_tomorrow, another_version_keeps_the_dependencies_it_can,
-        a_locked_dependency_that_was_replaced_is_refused,
+        a_locked_dependency_that_was_replaced_is_refused, the_archive_that_a_spec_names,
         going_back_takes_no_registry,
         each_failure_has_its_own_sentence, a_registry_that_is_gone_is_said,
         a_key_that_is_refused_is_said, an_archive_that_changed_since_is_refused,
@@ -170,6 +170,28 @@ each_failure_has_its_own_sentence(Config) ->
     ?assertMatch({ok, #{status := degraded}}, bc_gitops:status()),
     Sentences = [is_said(Name, Kind, Parts) || {Name, _, Kind, Parts} <- Expected],
     ?assertEqual(length(Expected), length(lists:usort(Sentences))).
+
+the_archive_that_a_spec_names(Config) ->
+    Pin = fun(Sha256) ->
+        Spec = bct_gitops:spec(bch_low, "1.0.0", #{source => #{type => hex, sha256 => Sha256}}),
+        bct_gitops:push(context(Config), [Spec])
+    end,
+    Wrong = binary:copy(<<"ab">>, 32),
+    _ = Pin(Wrong),
+    _ = start(Config),
+    {error, {actions_failed, [_]}} = bc_gitops:reconcile(),
+    Message = is_said(bch_low, digest_mismatch, ["bch_low 1.0.0", "hexpm", Wrong]),
+    {match, [Found]} = re:run(Message, "found ([0-9a-f]{64})", [{capture, all_but_first, binary}]),
+    _ = Pin(string:uppercase(Found)),
+    ok = said(bc_gitops:reconcile()),
+    ?assertEqual("1.0.0", version(bch_low)),
+    _ = Pin(base64:encode(binary:decode_hex(Found))),
+    ok = said(bc_gitops:reconcile()),
+    %% what is built and locked already does not make a wrong one right
+    _ = Pin(Wrong),
+    {error, {actions_failed, [_]}} = bc_gitops:reconcile(),
+    _ = is_said(bch_low, digest_mismatch, [Found, Wrong]),
+    ?assertEqual("1.0.0", version(bch_low)).
 
 a_registry_that_is_gone_is_said(Config) ->
     _ = push(Config, [{bch_top, "1.0.0"}]),

@@ -4,7 +4,7 @@
 
 -include("bc_gitops.hrl").
 
--export([all/0, resolve/2, fetch/5, access/1, without_login/1]).
+-export([all/0, resolve/2, fetch/5, access/1, without_login/1, sha256/1, hex/1]).
 
 -export_type([type/0, resolved/0, known/0, fetched/0, lock/0, options/0]).
 
@@ -86,3 +86,27 @@ without_login(#source_spec{url = Url} = Source) when is_binary(Url) ->
     Source#source_spec{url = bc_gitops_native:url_without_login(Url)};
 without_login(Source) ->
     Source.
+
+%% @doc A SHA-256 as a spec that was handed over may have it, in hexadecimal digits or in base64; those
+%% that were read have been checked.
+-spec sha256(binary()) -> {ok, Hex :: binary()} | error.
+sha256(Text) when byte_size(Text) =:= 64 ->
+    case re:run(Text, "\\A[0-9a-fA-F]{64}\\z", [{capture, none}]) of
+        match -> {ok, string:lowercase(Text)};
+        nomatch -> error
+    end;
+sha256(Text) ->
+    try base64:decode(padded(Text)) of
+        <<_:32/binary>> = Digest -> {ok, hex(Digest)};
+        _ -> error
+    catch
+        error:_ -> error
+    end.
+
+padded(<<_:43/binary>> = Text) -> <<Text/binary, "=">>;
+padded(Text) -> Text.
+
+%% @doc Bytes in hexadecimal digits, in lower case.
+-spec hex(binary()) -> binary().
+hex(Bytes) ->
+    string:lowercase(binary:encode_hex(Bytes)).

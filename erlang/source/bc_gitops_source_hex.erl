@@ -19,8 +19,11 @@ type() -> hex.
 %% @doc The versions of all packages that are needed, and what names them together.
 -spec resolve(#source_spec{}, bc_gitops_source:options()) ->
     bc_gitops_source:known() | {error, {atom(), map()}}.
-resolve(#source_spec{ref = Ref}, #{app := App} = Options) ->
+resolve(#source_spec{ref = Ref, sha256 = Sha256}, #{app := App} = Options) ->
     Name = atom_to_binary(App),
+    pinned(Sha256, Name, chosen(Name, Ref, Options)).
+
+chosen(Name, Ref, Options) ->
     case {Ref, Options} of
         {undefined, #{version := Version}} when is_binary(Version) -> choose(Name, Version, Options);
         {Version, _} when is_binary(Version) -> choose(Name, Version, Options);
@@ -28,6 +31,27 @@ resolve(#source_spec{ref = Ref}, #{app := App} = Options) ->
             Message = bc_gitops_words:text("~ts comes from Hex and has no version; give its spec one", [Name]),
             {error, {bad_ref, #{package => Name, message => Message}}}
     end.
+
+%% A spec may name the archive itself, as mix.lock and rebar.lock do.
+pinned(undefined, _Name, Chosen) ->
+    Chosen;
+pinned(Sha256, Name, {ok, #{lock := Lock}} = Chosen) ->
+    [#{sha256 := Found} = Package] = [Each || #{name := N} = Each <- Lock, N =:= Name],
+    case bc_gitops_source:sha256(Sha256) of
+        {ok, Found} -> Chosen;
+        {ok, Expected} -> another(Package, Expected);
+        error -> {error, {bad_sha256, #{message =>
+            <<"sha256 is neither 64 hexadecimal digits nor 32 bytes in base64">>}}}
+    end;
+pinned(_Sha256, _Name, {error, _} = Error) ->
+    Error.
+
+another(#{name := Name, version := Version, repo := Repo, sha256 := Found}, Expected) ->
+    Message = bc_gitops_words:text(
+        "the archive of ~ts ~ts in the registry ~ts is not the one that its spec names (expected ~ts, found ~ts); "
+        "correct the sha256 there, or ask the owner of the package", [Name, Version, Repo, Expected, Found]),
+    {error, {digest_mismatch, #{package => Name, version => Version, expected => Expected,
+                                found => Found, message => Message}}}.
 
 choose(Name, Version, Options) ->
     Lock = maps:get(lock, Options, []),
@@ -55,7 +79,7 @@ revision(Lock) ->
     Lines = lists:sort([lists:join(" ", [Name, Version, Repo, Digest]) || Each <- Lock,
                         #{name := Name, version := Version, repo := Repo, sha256 := Digest} <- [Each]]),
     Sum = bc_gitops_native:digest_bytes(sha256, [[Line, $\n] || Line <- Lines]),
-    string:lowercase(binary:encode_hex(Sum)).
+    bc_gitops_source:hex(Sum).
 
 with_registries(Fun) ->
     case bc_gitops_config_hex:registries(bc_gitops_config:current()) of

@@ -26,8 +26,8 @@ resolve(#source_spec{sha256 = undefined, url = Url}, _Options) ->
         _ -> {error, {sha256_missing, #{url => shown(Url), message => missing(Url)}}}
     end;
 resolve(#source_spec{sha256 = Sha256}, _Options) ->
-    case digest(Sha256) of
-        {ok, Digest} -> {ok, #{revision => hex(Digest)}};
+    case bc_gitops_source:sha256(Sha256) of
+        {ok, Digest} -> {ok, #{revision => Digest}};
         error -> {error, {bad_sha256, #{message =>
             <<"sha256 is neither 64 hexadecimal digits nor 32 bytes in base64">>}}}
     end.
@@ -59,7 +59,7 @@ timeout(#{timeout := infinity}) -> ?TIMEOUT;
 timeout(#{timeout := Timeout}) -> Timeout.
 
 fetched({ok, _}, Digest, _Url) ->
-    {ok, #{revision => hex(Digest), tool => release}};
+    {ok, #{revision => bc_gitops_source:hex(Digest), tool => release}};
 fetched({error, {Kind, #{message := Message} = Details}}, _Digest, Url) ->
     Entry = case Details of
         #{entry := Name} -> [": ", Name];
@@ -85,7 +85,7 @@ download(Url, Known, Archive, Until, Options) ->
     end.
 
 expected({ok, #{revision := Revision}}, Options) ->
-    {ok, Digest} = digest(Revision),
+    Digest = <<(binary_to_integer(Revision, 16)):256>>,
     case Options of
         #{unfinished := Dir} -> #{sha256 => Digest, unfinished => filename:join(Dir, Revision)};
         #{} -> #{sha256 => Digest}
@@ -112,19 +112,3 @@ left(Until) ->
 %% A query may hold a signature.
 shown(Url) ->
     hd(binary:split(bc_gitops_config:public_url(Url), [<<"?">>, <<"#">>])).
-
-digest(Text) when byte_size(Text) =:= 64 ->
-    try {ok, <<(binary_to_integer(Text, 16)):256>>} catch error:badarg -> error end;
-digest(Text) ->
-    try base64:decode(padded(Text)) of
-        <<_:32/binary>> = Digest -> {ok, Digest};
-        _ -> error
-    catch
-        error:_ -> error
-    end.
-
-padded(<<_:43/binary>> = Text) -> <<Text/binary, "=">>;
-padded(Text) -> Text.
-
-hex(Digest) ->
-    << <<(string:lowercase(integer_to_binary(N, 16)))/binary>> || <<N:4>> <= Digest >>.
