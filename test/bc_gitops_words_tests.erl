@@ -196,6 +196,8 @@ of_calls() ->
 
 of_builds() ->
     [
+        {app_not_built, #{app => a, tool => release, found => []}},
+        {app_not_built, #{app => a, tool => release, found => [<<"b">>]}},
         {app_not_built, #{app => a, found => []}}, {app_not_built, #{app => a, found => [<<"b">>]}},
         {bad_name, #{names => [<<"B">>]}}, {modules_missing, #{app => a, modules => [<<"m">>]}},
         {beam_misnamed, #{app => a, files => [<<"m.beam">>]}}, {invalid_beam, #{app => a, kind => not_beam, details => #{}}},

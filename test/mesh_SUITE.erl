@@ -317,7 +317,9 @@ content_that_is_no_archive(Config) ->
     Store = store(dir(Config), "store"),
     ok = put(Store, raw(Bytes), Bytes),
     stores([Store]),
-    ?assertMatch({error, {bad_archive, #{message := _}}}, prepare(demo_noarc, source(raw(Bytes)))).
+    Mcid = raw(Bytes),
+    {error, {bad_archive, #{mcid := Mcid, message := Message}}} = prepare(demo_noarc, source(Mcid)),
+    ?assertNotEqual(nomatch, binary:match(Message, Mcid)).
 
 content_that_leads_out(Config) ->
     Outside = filename:join(dir(Config), "outside"),
@@ -325,7 +327,8 @@ content_that_leads_out(Config) ->
     Store = store(dir(Config), "store"),
     ok = put(Store, raw(Bytes), Bytes),
     stores([Store]),
-    ?assertMatch({error, {bad_path, _}}, prepare(demo_out, source(raw(Bytes)))),
+    {error, {bad_path, #{message := Message}}} = prepare(demo_out, source(raw(Bytes))),
+    ?assertNotEqual(nomatch, binary:match(Message, <<": ../../outside">>)),
     ?assertNot(filelib:is_file(Outside)).
 
 nothing_is_left(Config) ->

@@ -27,6 +27,12 @@ format_error(Reason) ->
 -spec format_known(term()) -> iodata() | unknown.
 format_known({_Kind, #{message := Message}}) ->
     Message;
+format_known({app_not_built, #{app := App, tool := release, found := []}}) ->
+    io_lib:format("there is no application where a release has them (lib/NAME-VERSION/ebin, at its top or in a "
+                  "directory there), and ~s was asked for; pack it as rebar3 tar and mix release do", [App]);
+format_known({app_not_built, #{app := App, tool := release, found := Found}}) ->
+    io_lib:format("the release has ~ts, and ~s was asked for; the name in the spec is to be that of the "
+                  "application", [names(Found), App]);
 format_known({app_not_built, #{app := App, found := []}}) ->
     io_lib:format("the build left no application at all, and ~s was asked for; look at the log of the build", [App]);
 format_known({app_not_built, #{app := App, found := Found}}) ->

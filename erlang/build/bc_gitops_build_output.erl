@@ -12,7 +12,7 @@
     {ok, [bc_gitops_build_app:app()]} | {error, {atom(), map()}}.
 collect(Tool, #{app := App, dir := Dir} = Context, Out) ->
     Found = found(Tool:output(Context)),
-    case check_names(App, maps:keys(Found)) of
+    case check_names(App, maps:keys(Found), Tool:name()) of
         ok -> collect(App, maps:to_list(Found), Dir, Out, members(Tool, Context));
         {error, _} = Error -> Error
     end.
@@ -24,11 +24,11 @@ found(Dirs) ->
 members(Tool, Context) ->
     [filename:basename(Member) || Member <- Tool:members(Context)].
 
-check_names(App, Names) ->
+check_names(App, Names, Tool) ->
     Bad = [Name || Name <- Names, not bc_gitops_build_app:is_name(Name)],
     case {Bad, lists:member(atom_to_list(App), Names)} of
         {[], true} -> ok;
-        {[], false} -> {error, {app_not_built, #{app => App, found => binaries(Names)}}};
+        {[], false} -> {error, {app_not_built, #{app => App, tool => Tool, found => binaries(Names)}}};
         {_, _} -> {error, {bad_name, #{names => binaries(Bad)}}}
     end.
 

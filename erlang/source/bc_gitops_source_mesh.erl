@@ -34,7 +34,7 @@ resolve(_Source, _Options) ->
     {ok, bc_gitops_source:fetched()} | failure().
 fetch(App, #source_spec{mcid = Mcid}, {ok, #{revision := Revision}}, Dir, Options) ->
     #{work := Work, cache := Cache} = Context = context(Dir, Options),
-    Fetch = fun() -> laid_out(bc_gitops_content:fetch(Mcid, Context), Dir, Context) end,
+    Fetch = fun() -> named(Mcid, laid_out(bc_gitops_content:fetch(Mcid, Context), Dir, Context)) end,
     try ready(Work, fun() ->
         bc_gitops_span:run(mesh_fetch, #{app => App, mcid => Mcid}, Fetch, fun told/1)
     end) of
@@ -44,6 +44,17 @@ fetch(App, #source_spec{mcid = Mcid}, {ok, #{revision := Revision}}, Dir, Option
         _ = file:del_dir_r(Work),
         ok = bc_gitops_content_cache:trim(Cache)
     end.
+
+%% What is wrong with content does not say which content it is.
+named(Mcid, {error, {Kind, #{message := Message} = Details}}) when not is_map_key(mcid, Details) ->
+    Entry = case Details of
+        #{entry := Name} -> [": ", Name];
+        _ -> ""
+    end,
+    Text = bc_gitops_words:text("the content ~ts: ~ts~ts", [Mcid, Message, Entry]),
+    {error, {Kind, Details#{mcid => Mcid, message => Text}}};
+named(_Mcid, Result) ->
+    Result.
 
 context(Dir, Options) ->
     #{workspace_path := Workspace} = bc_gitops_config:current(),
