@@ -5,10 +5,12 @@
 
 -compile([export_all, nowarn_export_all]).
 
+%% Less than anything hangs here.
+-define(PATIENCE, 30000).
 -define(CANARY, <<"canary+SECRET/of=repo 42">>).
 
 suite() ->
-    [{timetrap, {seconds, 60}}].
+    [{timetrap, {minutes, 10}}].
 
 all() ->
     [while_an_app_hangs_in_prep_stop, while_a_server_is_silent, no_password_of_the_repository_is_shown].
@@ -29,15 +31,15 @@ context(Config) -> proplists:get_value(context, Config).
 while_an_app_hangs_in_prep_stop(Config) ->
     Context = context(Config),
     true = register(?MODULE, self()),
-    Hang = ["prep_stop(_) -> ", atom_to_list(?MODULE), " ! hangs, receive never -> ok end."],
+    Hang = ["prep_stop(_) -> ", atom_to_list(?MODULE), " ! {hangs, self()}, receive go_on -> ok end."],
     ok = on_host(Context, bct_hangs, #{prep_stop => Hang}),
     ok = on_host(Context, bct_stays, #{}),
     _ = bct_gitops:push(Context, [bct_gitops:spec(bct_hangs, "1.0.0"), bct_gitops:spec(bct_stays, "1.0.0")]),
-    _ = bct_gitops:start(Context, #{runtime_module => bc_gitops_runtime_default, stop_timeout => 4000}),
+    _ = bct_gitops:start(Context, #{runtime_module => bc_gitops_runtime_default, stop_timeout => 60000}),
     ok = bc_gitops:reconcile(),
     _ = bct_gitops:delete(Context, [bct_hangs]),
     {Waiting, Ref} = spawn_monitor(fun() -> exit(bc_gitops:reconcile()) end),
-    receive hangs -> ok after 20000 -> error(not_stopped) end,
+    Hanging = receive {hangs, Pid} -> Pid after ?PATIENCE -> error(not_stopped) end,
     {ok, Status} = answered(fun bc_gitops:status/0),
     {ok, Desired} = answered(fun bc_gitops:get_desired_state/0),
     {ok, Current} = answered(fun bc_gitops:get_current_state/0),
@@ -50,6 +52,7 @@ while_an_app_hangs_in_prep_stop(Config) ->
     ?assertMatch(#{bct_stays := _}, Current),
     ?assertMatch(#{state := removing}, Details),
     ?assertEqual(running, Stays),
+    Hanging ! go_on,
     receive {'DOWN', Ref, process, Waiting, Result} -> ?assertEqual(ok, Result) end,
     ?assertEqual({error, not_found}, bc_gitops:get_app_status(bct_hangs)),
     _ = bc_gitops:remove(bct_stays),
@@ -74,7 +77,7 @@ while_a_server_is_silent(Config) ->
     {ok, Port} = inet:port(Listen),
     Url = iolist_to_binary(io_lib:format("http://127.0.0.1:~b/x.git", [Port])),
     _ = bct_gitops:start(Context, #{repo_url => Url, git_timeout => 60000}),
-    {ok, Socket} = gen_tcp:accept(Listen, 20000),
+    {ok, Socket} = gen_tcp:accept(Listen, ?PATIENCE),
     {Caller, Ref} = spawn_monitor(fun() -> exit(bc_gitops:reconcile()) end),
     {ok, Status} = answered(fun bc_gitops:status/0),
     {ok, Current} = answered(fun bc_gitops:get_current_state/0),
@@ -92,10 +95,10 @@ while_a_server_is_silent(Config) ->
     ok = gen_tcp:close(Socket),
     ok = gen_tcp:close(Listen).
 
-%% An answer within a second, far beyond what it takes; bench measures.
+%% An answer while something hangs; how soon is for bench.
 answered(Fun) ->
     {Pid, Ref} = spawn_monitor(fun() -> exit({answer, Fun()}) end),
-    receive {'DOWN', Ref, process, Pid, {answer, Answer}} -> Answer after 1000 -> error({no_answer, Fun}) end.
+    receive {'DOWN', Ref, process, Pid, {answer, Answer}} -> Answer after ?PATIENCE -> error({no_answer, Fun}) end.
 
 no_password_of_the_repository_is_shown(Config) ->
     #{dir := Dir} = Context = context(Config),

@@ -42,7 +42,7 @@ moved_sources_are_told({Dir, _}) ->
         ok = bc_gitops_source_watch:refresh_wait([Source], 5000),
         Next = bct_repo:commit(Repo, [{"x", "2"}]),
         ok = bc_gitops_source_watch:refresh([Source]),
-        receive Message -> ?assertEqual({source_moved, [Source]}, Message) after 5000 -> error(not_told) end,
+        receive Message -> ?assertEqual({source_moved, [Source]}, Message) after 60000 -> error(not_told) end,
         ?assertEqual({ok, Next}, bc_gitops_source_watch:wanted(element(1, Source), <<"main">>))
     after
         unregister(bc_gitops_reconciler)

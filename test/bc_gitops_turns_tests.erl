@@ -41,7 +41,7 @@ asking(Test, Name) ->
     end.
 
 got(Name) ->
-    receive {turn, Got} -> ?assertEqual(Name, Got) after 5000 -> error(no_turn) end.
+    receive {turn, Got} -> ?assertEqual(Name, Got) after 60000 -> error(no_turn) end.
 
 %% Everything that was sent before is done when the server has answered.
 none() ->

@@ -7,7 +7,7 @@
 -compile([export_all, nowarn_export_all]).
 
 suite() ->
-    [{timetrap, {minutes, 8}}].
+    [{timetrap, {minutes, 10}}].
 
 all() ->
     [

@@ -15,7 +15,7 @@
          hostile_names_run_nothing/1, limits/1, local_needs_permission/1]).
 
 suite() ->
-    [{timetrap, {seconds, 120}}].
+    [{timetrap, {minutes, 10}}].
 
 all() ->
     [{group, follow}, {group, recovery}, {group, checkout}].

@@ -14,7 +14,7 @@
 -define(CANARY, <<"canary+SECRET/of=https42">>).
 
 suite() ->
-    [{timetrap, {seconds, 120}}].
+    [{timetrap, {minutes, 10}}].
 
 %% The first case needs a library that doesn't trust the CA yet: trust is added per process, for good.
 all() ->

@@ -12,7 +12,7 @@
 -define(CANARY, <<"canary+SECRET/of=ssh 42">>).
 
 suite() ->
-    [{timetrap, {seconds, 120}}].
+    [{timetrap, {minutes, 10}}].
 
 all() ->
     [key_file, key_with_passphrase, wrong_passphrase, agent, no_key, stranger_is_refused, unknown_host,

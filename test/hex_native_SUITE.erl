@@ -8,7 +8,7 @@
 
 -define(TIMEOUT, 20000).
 
-suite() -> [{timetrap, {minutes, 2}}].
+suite() -> [{timetrap, {minutes, 10}}].
 
 all() ->
     [from_a_name_to_files, a_lock_needs_no_registry, another_repository, elixir, errors,

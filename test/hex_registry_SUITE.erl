@@ -6,7 +6,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1]).
 -export([rebar3_builds_from_it/1, rebar3_refuses_what_is_false/1, it_counts_and_asks_for_keys/1]).
 
-suite() -> [{timetrap, {minutes, 3}}].
+suite() -> [{timetrap, {minutes, 10}}].
 
 all() -> [rebar3_builds_from_it, rebar3_refuses_what_is_false, it_counts_and_asks_for_keys].
 

@@ -8,7 +8,7 @@
 -define(HOT, #{strategy => hot}).
 
 suite() ->
-    [{timetrap, {minutes, 3}}].
+    [{timetrap, {minutes, 10}}].
 
 all() ->
     [same_version_new_code_is_hot, a_changed_callback_module_restarts, a_version_is_hot_when_the_spec_says_so,

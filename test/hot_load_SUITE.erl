@@ -10,7 +10,7 @@
 %% So many calls are made before each upgrade, and others while it goes on.
 -define(CALLS, 5).
 
-suite() -> [{timetrap, {minutes, 4}}].
+suite() -> [{timetrap, {minutes, 10}}].
 
 all() -> [up_and_down].
 

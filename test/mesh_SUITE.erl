@@ -11,7 +11,7 @@
 -import(bct_content, [archive/2, tree/2, store/2, raw/1, mcid/2, put/3, source/1]).
 
 suite() ->
-    [{timetrap, {seconds, 60}}].
+    [{timetrap, {minutes, 10}}].
 
 all() ->
     [{group, stores}, {group, failures}, {group, manifests}, {group, macula}].

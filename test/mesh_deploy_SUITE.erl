@@ -10,7 +10,7 @@
 -import(bct_content, [archive/2, tree/2, store/2, raw/1, put/3, source/1]).
 
 suite() ->
-    [{timetrap, {minutes, 4}}].
+    [{timetrap, {minutes, 10}}].
 
 all() ->
     [

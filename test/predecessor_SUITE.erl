@@ -6,7 +6,7 @@
 -compile([export_all, nowarn_export_all]).
 
 suite() ->
-    [{timetrap, {minutes, 2}}].
+    [{timetrap, {minutes, 10}}].
 
 all() ->
     [
@@ -307,7 +307,7 @@ client(Server, Calls, Failed) ->
     receive
         {stop, From} -> From ! {self(), {Calls, Failed}}
     after 1 ->
-        try gen_server:call(Server, version, 1000) of
+        try gen_server:call(Server, version, infinity) of
             _ -> client(Server, Calls + 1, Failed)
         catch
             exit:_ -> client(Server, Calls + 1, Failed + 1)

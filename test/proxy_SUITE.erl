@@ -9,7 +9,7 @@
 
 -define(LOGIN, "porter:canary-5e1f").
 
-suite() -> [{timetrap, {minutes, 4}}].
+suite() -> [{timetrap, {minutes, 10}}].
 
 all() ->
     [all_goes_through_the_proxy, a_login_of_the_proxy_is_shown_to_it_alone, exempt_hosts_are_asked_directly,

@@ -8,7 +8,7 @@
 -import(bct_gitops, [spec/2, spec/3, push/2, delete/2, version/1, state/1, details/1, start/1, start/2]).
 
 suite() ->
-    [{timetrap, {seconds, 30}}].
+    [{timetrap, {minutes, 10}}].
 
 all() ->
     [
@@ -739,7 +739,7 @@ events_of_cycles(Config) ->
     ok = bc_gitops_telemetry:detach(?FUNCTION_NAME).
 
 event(Event) ->
-    receive {event, Event, _, _} = Message -> Message after 5000 -> error({no_event, Event}) end.
+    receive {event, Event, _, _} = Message -> Message after 60000 -> error({no_event, Event}) end.
 
 the_interval_runs_by_itself(Config) ->
     Context = context(Config),

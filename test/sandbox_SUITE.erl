@@ -14,7 +14,7 @@
 -define(MIB, (1024 * 1024)).
 -define(NOBODY, ["--reuid=65534", "--regid=65534", "--clear-groups"]).
 
-suite() -> [{timetrap, {minutes, 3}}].
+suite() -> [{timetrap, {minutes, 10}}].
 
 all() -> [{group, attacks}, {group, links}, {group, limits}, {group, network}, {group, modes}].
 

@@ -9,7 +9,7 @@
 -define(CANARY, <<"canary+SECRET/of=source 42">>).
 
 suite() ->
-    [{timetrap, {minutes, 3}}].
+    [{timetrap, {minutes, 10}}].
 
 all() ->
     [it_fetches_and_stands_nowhere, records_handed_over, a_restart_and_a_new_password, a_local_path_that_is_gone].

@@ -10,7 +10,7 @@
 -import(bct_workspace, [source/2, prepare/2, prepare/3]).
 
 suite() ->
-    [{timetrap, {minutes, 5}}].
+    [{timetrap, {minutes, 10}}].
 
 all() ->
     [{group, workspace}, {group, application}, {group, vms}].
@@ -437,7 +437,7 @@ background(Fun) ->
     spawn(fun() -> Self ! {self(), Fun()} end).
 
 result(Pid) ->
-    receive {Pid, Result} -> Result after 60000 -> error(no_result) end.
+    receive {Pid, Result} -> Result after 300000 -> error(no_result) end.
 
 %%% VMs of their own
 

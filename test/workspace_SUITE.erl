@@ -57,7 +57,7 @@ in_background(Name, Source) ->
     spawn(fun() -> Self ! {self(), prepare(Name, Source)} end).
 
 result(Pid) ->
-    receive {Pid, Result} -> Result after 60000 -> error(no_result) end.
+    receive {Pid, Result} -> Result after 300000 -> error(no_result) end.
 
 %%% store
 

@@ -8,6 +8,8 @@
 %% a hook of common test
 -export([init/2, on_tc_fail/4, on_tc_skip/4]).
 
+-define(PATIENCE, 600).
+
 %% @doc One suite of common test; its pages are in the directory.
 suite([Suite, Logs]) ->
     ok = filelib:ensure_path(Logs),
@@ -39,11 +41,20 @@ on_tc_skip(Suite, Case, Reason, State) ->
 %% @doc All modules of EUnit, each in a process of its own: what one leaves in it meets no other.
 eunit() ->
     Files = filelib:wildcard("*_tests.beam", beams()),
-    Modules = [{spawn, {module, list_to_atom(filename:basename(File, ".beam"))}} || File <- Files],
-    case eunit:test(Modules, [verbose]) of
+    Modules = [list_to_atom(filename:basename(File, ".beam")) || File <- Files],
+    case eunit:test([{spawn, {atom_to_list(Module), tests(Module)}} || Module <- Modules], [verbose]) of
         ok -> ended(0, "", []);
         error -> ended(1, "", [])
     end.
+
+%% EUnit gives a test five seconds, which is little on a machine that does much else.
+tests(Module) ->
+    lists:append([test(Module, Function, lists:reverse(atom_to_list(Function)))
+                  || {Function, 0} <- Module:module_info(exports)]).
+
+test(Module, Function, "tset_" ++ _) -> [{timeout, ?PATIENCE, {Module, Function}}];
+test(Module, Function, "_tset_" ++ _) -> [{generator, Module, Function}];
+test(_Module, _Function, _Name) -> [].
 
 beams() ->
     filename:dirname(code:which(?MODULE)).

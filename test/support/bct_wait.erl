@@ -2,9 +2,9 @@
 -module(bct_wait).
 -export([until/1, until/2]).
 
--define(PATIENCE, 30000).
+-define(PATIENCE, 120000).
 
-%% @doc Looks until Fun answers true; an error after half a minute.
+%% @doc Looks until Fun answers true; an error after two minutes.
 until(Fun) ->
     until(Fun, ?PATIENCE).
 
