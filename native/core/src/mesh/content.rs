@@ -106,7 +106,8 @@ impl Unfinished {
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(0o600)
+            // Whoever serves a store may be another user. Our own directories are closed.
+            .mode(0o644)
             .open(&path)
             .map_err(MeshError::io(&path))?;
         let finished = false;

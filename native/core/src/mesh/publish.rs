@@ -42,6 +42,9 @@ pub fn publish(
     }
 }
 
+/// History, and often the credentials of a remote: no build needs them.
+const OF_GIT: &str = ".git";
+
 struct Publisher<'s, 'f> {
     store: &'s Path,
     chunk: Option<u64>,
@@ -70,6 +73,9 @@ impl Publisher<'_, '_> {
                 return refuse("a name that is no UTF-8");
             };
             let inside = format!("{prefix}{name}");
+            if inside == OF_GIT {
+                continue;
+            }
             if !manifest::is_path(&inside) {
                 return refuse("a name or a depth that no manifest may have");
             }
@@ -79,7 +85,10 @@ impl Publisher<'_, '_> {
             } else if kind.is_file() {
                 files.push(self.entry(&path, inside)?);
             } else {
-                return refuse("a manifest lists files only, no links and no devices");
+                return refuse(
+                    "a manifest lists files only, no links and no devices; remove it (builds leave \
+                     links), or publish an archive",
+                );
             }
             if files.len() > manifest::MAX_FILES {
                 return refuse("more files than a manifest may list");

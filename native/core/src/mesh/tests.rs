@@ -444,6 +444,32 @@ fn links_and_pipes_are_not_published() {
     assert!(matches!(refused, Err(MeshError::Unpublishable { .. })));
 }
 
+#[test]
+fn the_history_of_a_tree_is_not_published_and_others_may_serve_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, store) = (dir.path().join("from"), dir.path().join("store"));
+    for (path, text) in [
+        (".git/config", "https://me:secret@host"),
+        ("src/.git", "x"),
+        ("a", "y"),
+    ] {
+        let file = from.join(path);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+    }
+    std::fs::create_dir_all(&store).unwrap();
+    let published = publish(&from, &store, None, &mut |_| Ok(())).unwrap();
+    let stored = std::fs::read_dir(&store).unwrap();
+    let stored: Vec<_> = stored.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(stored.len(), 3, "the manifest and two files");
+    let readers = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o044;
+    for path in stored {
+        assert_eq!(readers(&path), readers(&from.join("a")), "{path:?}");
+    }
+    let manifest = std::fs::read_to_string(store.join(published.id.to_string())).unwrap();
+    assert!(!manifest.contains(".git/config"), "{manifest}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
