@@ -24,6 +24,7 @@ log_test_() ->
         {"the oldest output goes first", fun bounded/0},
         {"the last builds stay", fun last_builds/0},
         {"passwords in urls are left out", fun passwords/0},
+        {"bytes that are no text are read as text", fun any_bytes/0},
         {"an unknown application", fun unknown/0}
     ]].
 
@@ -53,6 +54,16 @@ passwords() ->
         "fetching https://me:canary@example.org/x and https://b.org/y@z"),
     ?assertEqual(<<"fetching https://example.org/x and https://b.org/y@z">>,
         bc_gitops_build_log:tail(Log, 1)).
+
+any_bytes() ->
+    Log = bc_gitops_build_log:open(log_app, "title"),
+    ok = bc_gitops_build_log:write(Log, <<"a", 255, 254, "\xc3\r\n", "\xc3">>),
+    ok = bc_gitops_build_log:write(Log, <<"\xa9\n", (binary:copy(<<"é"/utf8>>, 500))/binary, "\n">>),
+    Said = <<"a\x{FFFD}\x{FFFD}\x{FFFD}"/utf8>>,
+    ?assertMatch(<<"title\n", Said:10/binary, "\r\né\n"/utf8, _/binary>>, element(2, bc_gitops_build_log:read(log_app))),
+    ?assertMatch(<<Said:10/binary, "\r\né\n"/utf8, _/binary>>, bc_gitops_build_log:tail(Log, 3)),
+    [Said, <<"é"/utf8>>, Long] = bc_gitops_build_log:last(Log, 3),
+    ?assert(is_list(unicode:characters_to_list(Long))).
 
 unknown() ->
     ?assertEqual({error, not_found}, bc_gitops_build_log:read(log_nobody)).

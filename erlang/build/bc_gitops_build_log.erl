@@ -57,9 +57,9 @@ tail({Name, Build}, Lines) ->
 -spec last(log(), pos_integer()) -> [binary()].
 last({Name, Build}, Lines) ->
     Key = {Name, Build, last}, % an atom comes after all numbers
-    Text = without_passwords(iolist_to_binary(newest(Key, {Name, Build}, ?LOOK_BACK, []))),
+    Text = readable(without_passwords(iolist_to_binary(newest(Key, {Name, Build}, ?LOOK_BACK, [])))),
     Whole = [string:trim(Line, trailing, "\r") || Line <- binary:split(Text, <<"\n">>, [global, trim])],
-    Said = [binary:part(Line, 0, min(?LONGEST, byte_size(Line))) || Line <- Whole, Line =/= <<>>],
+    Said = [readable(binary:part(Line, 0, min(?LONGEST, byte_size(Line)))) || Line <- Whole, Line =/= <<>>],
     lists:nthtail(max(0, length(Said) - Lines), Said).
 
 newest(Key, {Name, Build} = Log, Left, Chunks) when Left > 0 ->
@@ -106,7 +106,18 @@ delete(Name, Build) ->
 
 text(Name, Build) ->
     Chunks = ets:select(?TABLE, [{{{Name, Build, '_'}, '$1'}, [], ['$1']}]),
-    without_passwords(iolist_to_binary(Chunks)).
+    readable(without_passwords(iolist_to_binary(Chunks))).
+
+%% A build prints any bytes. What is read of them is text, which callers format and trim.
+readable(Bytes) ->
+    case unicode:characters_to_binary(Bytes) of
+        Bytes -> Bytes;
+        _ -> readable(Bytes, <<>>)
+    end.
+
+readable(<<Char/utf8, Rest/binary>>, Text) -> readable(Rest, <<Text/binary, Char/utf8>>);
+readable(<<_, Rest/binary>>, Text) -> readable(Rest, <<Text/binary, 16#FFFD/utf8>>);
+readable(<<>>, Text) -> Text.
 
 %% A build tool prints the urls it fetches from, user and password included.
 without_passwords(Text) ->
