@@ -23,9 +23,31 @@ tree_test_() ->
         {"a link to its own directory is refused", fun own_directory/3},
         {"a link to nothing brings nothing", fun dangling/3},
         {"a pipe is refused", fun pipe/3},
+        {"only small files of the tree itself are read", fun read/3},
+        {"a lock that is no text is one", fun strange_lock/3},
         {"a tree without permissions can be removed", fun remove/3},
         {"a file is replaced whole", fun atomically/3}
     ]].
+
+read(Dir, Root, _Copy) ->
+    File = fun(Name) -> filename:join(Root, Name) end,
+    ok = file:write_file(File("here"), "text"),
+    ok = file:write_file(File("large"), binary:copy(<<"x">>, 1024 * 1024 + 1)),
+    ok = file:write_file(filename:join(Dir, "outside"), "secret"),
+    ok = file:make_symlink("here", File("link")),
+    ok = file:make_symlink("../outside", File("out")),
+    ok = file:make_symlink("/dev/zero", File("endless")),
+    [] = os:cmd("mkfifo " ++ File("pipe")),
+    ?assertEqual([{ok, <<"text">>}, {ok, <<"text">>}, none, none, none, none, none, none],
+                 [bc_gitops_tree:read(Root, Name)
+                  || Name <- ["here", "link", "out", "endless", "large", "pipe", "priv", "nothing"]]).
+
+strange_lock(_Dir, Root, _Copy) ->
+    Phases = fun(Lock) ->
+        ok = file:write_file(filename:join(Root, "rebar.lock"), Lock),
+        [Phase || #{phase := Phase} <- bc_gitops_build_rebar3:steps(#{dir => Root})]
+    end,
+    ?assertEqual([[build], [build], [deps, build]], [Phases(Lock) || Lock <- [<<"[].\n">>, <<"[ ].">>, <<255, "[].">>]]).
 
 content_and_mode(_Dir, Root, Copy) ->
     File = filename:join(Root, "priv/tool"),

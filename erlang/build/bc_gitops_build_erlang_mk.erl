@@ -9,13 +9,13 @@ name() -> erlang_mk.
 
 -spec detect(file:filename()) -> boolean().
 detect(Dir) ->
-    lists:any(fun(Makefile) -> includes_erlang_mk(filename:join(Dir, Makefile)) end,
+    lists:any(fun(Makefile) -> has(Dir, Makefile, "^-?s?include\\s.*erlang\\.mk") end,
               ["GNUmakefile", "makefile", "Makefile"]).
 
-includes_erlang_mk(Makefile) ->
-    case file:read_file(Makefile) of
-        {ok, Text} -> re:run(Text, "^-?s?include\\s.*erlang\\.mk", [multiline]) =/= nomatch;
-        {error, _} -> false
+has(Dir, Makefile, Pattern) ->
+    case bc_gitops_tree:read(Dir, Makefile) of
+        {ok, Text} -> re:run(Text, Pattern, [multiline]) =/= nomatch;
+        none -> false
     end.
 
 -spec programs() -> [{string(), string()}].
@@ -39,10 +39,7 @@ steps(#{dir := Dir}) ->
     Deps ++ [#{phase => build, program => "make", args => ["app"]}].
 
 has_dependencies(Dir) ->
-    case file:read_file(filename:join(Dir, "Makefile")) of
-        {ok, Text} -> re:run(Text, "^\\s*DEPS\\s*[+:?]?=\\s*\\S", [multiline]) =/= nomatch;
-        {error, _} -> false
-    end.
+    has(Dir, "Makefile", "^\\s*DEPS\\s*[+:?]?=\\s*\\S").
 
 -spec output(bc_gitops_build_tool:context()) -> [file:filename()].
 output(#{dir := Dir}) ->

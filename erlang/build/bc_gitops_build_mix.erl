@@ -56,9 +56,9 @@ steps(#{dir := Dir}) ->
     ].
 
 needs_hex(Dir) ->
-    case file:read_file(filename:join(Dir, "mix.lock")) of
+    case bc_gitops_tree:read(Dir, "mix.lock") of
         {ok, Lock} -> binary:match(Lock, <<"{:hex,">>) =/= nomatch;
-        {error, _} -> false
+        none -> false
     end.
 
 -spec output(bc_gitops_build_tool:context()) -> [file:filename()].

@@ -40,20 +40,19 @@ steps(#{dir := Dir}) ->
 
 %% Plugins are fetched by the first command that runs.
 has_dependencies(Dir) ->
-    is_mentioned(filename:join(Dir, "rebar.config"))
-        orelse has_locked(filename:join(Dir, "rebar.lock")).
+    is_mentioned(Dir, "rebar.config") orelse has_locked(Dir, "rebar.lock").
 
 %% The lock file of a project without dependencies is "[].".
-has_locked(File) ->
-    case file:read_file(File) of
-        {ok, Lock} -> string:trim(Lock) =/= <<"[].">>;
-        {error, _} -> false
+has_locked(Dir, File) ->
+    case bc_gitops_tree:read(Dir, File) of
+        {ok, Lock} -> re:run(Lock, "\\A\\s*\\[\\s*\\]\\s*\\.\\s*\\z") =:= nomatch;
+        none -> false
     end.
 
-is_mentioned(File) ->
-    case file:read_file(File) of
+is_mentioned(Dir, File) ->
+    case bc_gitops_tree:read(Dir, File) of
         {ok, Text} -> re:run(Text, ?NEEDS_SOMETHING) =/= nomatch;
-        {error, _} -> false
+        none -> false
     end.
 
 -spec output(bc_gitops_build_tool:context()) -> [file:filename()].

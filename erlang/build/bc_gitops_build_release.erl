@@ -9,7 +9,6 @@
 -export([name/0, detect/1, programs/0, version/0, environment/1, steps/1, output/1, members/1]).
 -export([toolchain/1]).
 
--define(MAX_FILE, 1024 * 1024).
 %% ERTS 11 is that of OTP 23, and the numbers have gone together since.
 -define(ERTS_TO_OTP, 12).
 
@@ -79,21 +78,21 @@ rel(Root) ->
         {_Erts, Vsn} -> filelib:wildcard(filename:join(["releases", Vsn, "*.rel"]), Root);
         none -> filelib:wildcard("releases/*.rel", Root) ++ filelib:wildcard("releases/*/*.rel", Root)
     end,
-    iolist_to_binary([text(filename:join(Root, File)) || File <- lists:sublist(Files, 1)]).
+    iolist_to_binary([text(Root, File) || File <- lists:sublist(Files, 1)]).
 
 %% What `releases/start_erl.data' says: "13.1.5 1.0.0".
 started(Root) ->
-    Text = text(filename:join([Root, "releases", "start_erl.data"])),
+    Text = text(Root, "releases/start_erl.data"),
     case re:run(Text, "\\A\\s*([0-9.]+)\\s+([a-zA-Z0-9][a-zA-Z0-9._+~-]*)\\s*\\z",
                 [{capture, all_but_first, list}]) of
         {match, [Erts, Vsn]} -> {Erts, Vsn};
         nomatch -> none
     end.
 
-text(File) ->
-    case filelib:is_regular(File) andalso filelib:file_size(File) =< ?MAX_FILE andalso file:read_file(File) of
+text(Root, File) ->
+    case bc_gitops_tree:read(Root, File) of
         {ok, Text} -> Text;
-        _ -> <<>>
+        none -> <<>>
     end.
 
 %% @doc Everything: what the application does not need stays behind.

@@ -1,7 +1,7 @@
 %%% @doc Trees of files: copied with their links resolved, written to disk for good, removed.
 -module(bc_gitops_tree).
 
--export([copy/3, new_budget/0, real_path/1, is_below/2]).
+-export([copy/3, new_budget/0, read/2, real_path/1, is_below/2]).
 -export([sync_directory/1, write_atomically/2, remove/1]).
 
 -export_type([budget/0]).
@@ -13,6 +13,8 @@
 -define(MAX_FILES, 50000).
 -define(MAX_BYTES, 4 * 1024 * 1024 * 1024).
 -define(MAX_DEPTH, 64).
+%% The largest file that is read as a whole to learn something of a tree.
+-define(MAX_READ, 1024 * 1024).
 %% As many as a path lookup of the system follows.
 -define(MAX_LINKS, 40).
 
@@ -120,6 +122,23 @@ write_atomically(Path, Content) ->
 
 as_unwritable({error, Reason}, Path) when is_atom(Reason) -> synced({error, Reason}, Path);
 as_unwritable(Result, _Path) -> Result.
+
+%% @doc A small file of a tree that strangers wrote. Behind a link out of it may be what has no end, or
+%% never begins: a device, a log of the kernel.
+-spec read(Root :: file:filename_all(), Name :: file:filename_all()) -> {ok, binary()} | none.
+read(Root, Name) ->
+    case {real_path(Root), real_path(filename:join(Root, Name))} of
+        {{ok, Real}, {ok, File}} ->
+            case is_below(File, Real) andalso file:read_file_info(File) of
+                {ok, #file_info{type = regular, size = Size}} when Size =< ?MAX_READ -> read_ok(file:read_file(File));
+                _ -> none
+            end;
+        _ ->
+            none
+    end.
+
+read_ok({ok, _} = Ok) -> Ok;
+read_ok({error, _}) -> none.
 
 %% @doc The path with every link on the way resolved.
 -spec real_path(file:filename_all()) -> {ok, file:filename()} | {error, file:posix()}.
