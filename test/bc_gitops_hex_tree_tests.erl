@@ -26,7 +26,7 @@ two_packages_with_one_application_are_named_test() ->
         Packages = [package(Root, N, [rebar3], plain) || N <- [1, 2, 3]],
         Same = [Package#{app := case Name of <<"p1">> -> App; _ -> <<"lib">> end}
                 || #{name := Name, app := App} = Package <- Packages],
-        {error, {same_application, Details}} = bc_gitops_hex_tree:arrange(<<"p1">>, Same, Root),
+        {error, {same_application, Details}} = bc_gitops_hex_tree:arrange(<<"p1">>, Same, [], Root),
         #{app := <<"lib">>, packages := [<<"p2">>, <<"p3">>], message := Message} = Details,
         ?assertEqual([], [Part || Part <- ["p2 1.2.3 and p3 1.2.3", "application, lib,", "p1 needs them"],
                                   string:find(Message, Part) =:= nomatch]),
@@ -60,6 +60,30 @@ mix_reads_marks_and_a_lock_test() ->
         ?assertNotEqual(nomatch, binary:match(Project, <<"{:app1, \"== 1.2.3\", hex: \"p1\", repo: \"acme\"}">>))
     end).
 
+%% What is not there is an empty application; the plugins of both sides are found without a registry.
+rebar3_finds_plugins_in_a_project_of_their_own_test() ->
+    bct_dir:with("hextree", fun(Root) ->
+        Plugin = fun(App, Source, Called) -> #{app => App, source => Source, called => Called} end,
+        Named = [Plugin(<<"if">>, hex, false), Plugin(<<"own">>, elsewhere, true), Plugin(<<"app3">>, hex, true)],
+        [First, Maker] = [package(Dir, N, [rebar3], plain)
+                          || {N, Dir} <- [{1, Root}, {3, bc_gitops_hex_plugins:project(Root)}]],
+        {ok, rebar3, Notes} = bc_gitops_hex_tree:arrange(<<"p1">>, [First#{plugins => Named}],
+                                                         [Maker#{plugins => [Plugin(<<"gone">>, hex, true)]}], Root),
+        ?assertEqual([<<"the rebar3 plugin gone of p3 is left out: no registry has it in a version that fits">>,
+                      <<"the rebar3 plugin own of p1 is left out: it does not come from Hex">>,
+                      <<"rebar3 plugins that no build here calls are left out: if">>], Notes),
+        Dirs = ["absent/*", "unused/*"],
+        ?assertEqual({ok, [{deps, [app1]}, {plugins, [app3]},
+                           {project_plugin_dirs, ["_plugins/_build/default/checkouts/*"
+                                                  | ["_plugins/" ++ Each || Each <- Dirs]]}]},
+                     file:consult(join(Root, "rebar.config"))),
+        ?assertEqual({ok, [{deps, [app3]}, {project_plugin_dirs, Dirs}]},
+                     file:consult(join(Root, "_plugins/rebar.config"))),
+        ?assertEqual(["gone", "own"], bc_gitops_hex_plugins:absent(unicode:characters_to_list(Root))),
+        {ok, [{application, 'if', _}]} = file:consult(join(Root, "_plugins/unused/if/ebin/if.app")),
+        ?assert(filelib:is_dir(join(Root, "_plugins/_checkouts/app3")))
+    end).
+
 arrange(Tools, Kind) ->
     in_tree(Tools, Kind, fun(Result, _Dir) -> Result end).
 
@@ -69,7 +93,7 @@ in_tree(Tools, Kind, Fun) ->
         Dir = filename:join(Root, "tree"),
         Numbered = lists:zip(lists:seq(1, length(Tools)), Tools),
         Packages = [package(Dir, N, Each, Kind) || {N, Each} <- Numbered],
-        Fun(bc_gitops_hex_tree:arrange(<<"p1">>, with_needs(Packages), Dir), unicode:characters_to_list(Dir))
+        Fun(arranged(Packages, Dir), unicode:characters_to_list(Dir))
     end).
 
 package(Dir, N, Tools, Kind) ->
@@ -83,7 +107,14 @@ package(Dir, N, Tools, Kind) ->
      end || File <- [Source | Native]],
     #{name => <<"p", Number/binary>>, app => <<"app", Number/binary>>, version => <<"1.2.3">>,
       repo => <<"acme">>, sha256 => <<"aa">>, inner_sha256 => <<"bb">>, path => Path,
-      build_tools => [atom_to_binary(Tool) || Tool <- Tools]}.
+      build_tools => [atom_to_binary(Tool) || Tool <- Tools], plugins => []}.
+
+%% Without what is noted of plugins.
+arranged(Packages, Dir) ->
+    case bc_gitops_hex_tree:arrange(<<"p1">>, with_needs(Packages), [], Dir) of
+        {ok, Tool, []} -> {ok, Tool};
+        {error, _} = Error -> Error
+    end.
 
 with_needs([First | Others]) ->
     Range = <<"\"#{exit(1)}\\">>,

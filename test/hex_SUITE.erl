@@ -19,8 +19,6 @@ all() ->
         a_key_that_is_refused_is_said, an_archive_that_changed_since_is_refused,
         a_private_registry_is_used_with_its_key, a_key_may_stand_in_a_variable, no_key_is_shown,
         what_two_apps_need_is_fetched_once, archives_that_are_kept_have_a_limit,
-        a_plugin_that_is_needed_is_named,
-        from_git_rebar3_fetches_plugins_itself,
         make_builds_what_says_so, elixir_packages, packages_for_all_tools_together
     ].
 
@@ -226,55 +224,6 @@ an_archive_that_changed_since_is_refused(Config) ->
     _ = is_said(bch_top, checksum_changed, ["bch_low 1.1.0", "hexpm"]),
     ?assertEqual(non_existing, code:which(bch_low_backdoor)).
 
-a_plugin_that_is_needed_is_named(Config) ->
-    Hook = "{plugins, [bch_plugin]}.\n{provider_hooks, [{pre, [{compile, {bch_plugin, generate}}]}]}.\n",
-    Package = bct_hex:erlang("bch_plugged", "1.0.0", [], [{"rebar.config", ["{deps, []}.\n", Hook]}]),
-    ok = bct_hex:publish(maps:get(hexpm, world(Config)), [Package]),
-    _ = push(Config, [{bch_plugged, "1.0.0"}]),
-    _ = start(Config),
-    {error, {actions_failed, [_]}} = bc_gitops:reconcile(),
-    _ = is_said(bch_plugged, plugin_missing, ["bch_plugged is built", "plugin bch_plugin,", "git"]),
-    ?assertMatch(#{state := quarantined}, bct_gitops:details(bch_plugged)),
-    %% one that another package needs
-    ok = bct_hex:publish(maps:get(hexpm, world(Config)), [bct_hex:erlang("bch_outer", "1.0.0", [{"bch_plugged", "~> 1.0"}])]),
-    _ = push(Config, [{bch_outer, "1.0.0"}]),
-    {error, {actions_failed, [_, _]}} = bc_gitops:reconcile(),
-    _ = is_said(bch_outer, plugin_missing, ["bch_plugged, needed by bch_outer, is built", "take bch_outer from"]).
-
-%% What the error says to do. The plugin is one of this registry as well.
-from_git_rebar3_fetches_plugins_itself(Config) ->
-    #{hexpm := Hexpm} = world(Config),
-    #{dir := Dir} = context(Config),
-    ok = bct_hex:publish(Hexpm, [bct_hex:erlang("bch_plugin", "1.0.0", [], [
-        {"src/bch_plugin.app.src", "{application, bch_plugin, [{vsn, \"1.0.0\"}, {applications, [kernel, stdlib]}]}.\n"},
-        {"src/bch_plugin.erl", plugin()}])]),
-    Hex = io_lib:format("{hex, [{repos, [#{name => <<\"hexpm\">>, repo_public_key => ~p}]}]}.~n",
-                        [bcg_hex_registry:public_key(Hexpm)]),
-    Hook = "{plugins, [bch_plugin]}.\n{provider_hooks, [{pre, [{compile, {bch_plugin, generate}}]}]}.\n",
-    Repo = bct_repo:init(filename:join(Dir, "plugged")),
-    _ = bct_repo:commit(Repo, bct_app:rebar3("bch_plugged", "1.0.0", [{"rebar.config", ["{deps, []}.\n", Hook, Hex]}])),
-    true = os:putenv("HEX_CDN", binary_to_list(bcg_hex_registry:url(Hexpm))),
-    Source = #{source => #{type => git, url => bct_repo:url(Repo), ref => <<"main">>}},
-    _ = bct_gitops:push(context(Config), [bct_gitops:spec(bch_plugged, "1.0.0", Source)]),
-    _ = start(Config),
-    Result = bc_gitops:reconcile(),
-    true = os:unsetenv("HEX_CDN"),
-    ok = said(Result),
-    ?assertEqual({ok, <<"bch_plugged">>}, file:read_file(filename:join(code:priv_dir(bch_plugged), "generated"))).
-
-plugin() ->
-    "-module(bch_plugin).\n-export([init/1, do/1, format_error/1]).\n"
-    "init(State) ->\n"
-    "    {ok, rebar_state:add_provider(State, providers:create([{name, generate}, {namespace, bch_plugin},\n"
-    "        {module, ?MODULE}, {bare, true}, {deps, []}, {example, \"\"}, {short_desc, \"\"},\n"
-    "        {desc, \"\"}, {opts, []}]))}.\n"
-    "do(State) ->\n"
-    "    App = rebar_state:current_app(State),\n"
-    "    File = filename:join([rebar_app_info:dir(App), \"priv\", \"generated\"]),\n"
-    "    ok = filelib:ensure_dir(File),\n"
-    "    ok = file:write_file(File, rebar_app_info:name(App)),\n    {ok, State}.\n"
-    "format_error(Error) -> io_lib:format(\"~p\", [Error]).\n".
-
 %%% Private registries
 
 a_private_registry_is_used_with_its_key(Config) ->
@@ -452,12 +401,15 @@ finished(Port) ->
 
 %% bc_gitops stops, what it built and fetched is lost, the registry is asked anew.
 forget_builds(Config) ->
+    forget_builds(Config, [bch_top, bch_mid, bch_low, bch_util]).
+
+forget_builds(Config, Apps) ->
     ok = application:stop(bc_gitops),
     #{dir := Dir} = context(Config),
-    _ = [application:stop(App) || App <- [bch_top, bch_mid, bch_low, bch_util]],
+    _ = [application:stop(App) || App <- Apps],
     _ = [begin code:purge(M), code:delete(M), code:purge(M) end
          || {M, _} <- code:all_loaded(), lists:prefix("bch_", atom_to_list(M))],
-    _ = [application:unload(App) || App <- [bch_top, bch_mid, bch_low, bch_util]],
+    _ = [application:unload(App) || App <- Apps],
     ok = file:del_dir_r(filename:join(Dir, "workspace")),
     bcg_hex_registry:forget_requests(maps:get(hexpm, world(Config))).
 

@@ -3,7 +3,7 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2]).
--export([from_a_name_to_files/1, a_lock_needs_no_registry/1, another_repository/1, elixir/1,
+-export([from_a_name_to_files/1, a_lock_needs_no_registry/1, another_repository/1, elixir/1, plugins/1,
          errors/1, a_key_is_never_shown/1, a_job_ends_with_its_process/1]).
 
 -define(TIMEOUT, 20000).
@@ -11,7 +11,7 @@
 suite() -> [{timetrap, {minutes, 10}}].
 
 all() ->
-    [from_a_name_to_files, a_lock_needs_no_registry, another_repository, elixir, errors,
+    [from_a_name_to_files, a_lock_needs_no_registry, another_repository, elixir, plugins, errors,
      a_key_is_never_shown, a_job_ends_with_its_process].
 
 init_per_suite(Config) ->
@@ -67,6 +67,27 @@ elixir(Config) ->
     {ok, #{lock := Lock}} = resolve(Config, <<"bch_ex">>, <<"1.1.0">>, []),
     {ok, #{packages := [Ex | _]}} = fetch(Config, Lock),
     ?assertMatch(#{name := <<"bch_ex">>, build_tools := [<<"mix">>], requirements := [_, _]}, Ex).
+
+plugins(Config) ->
+    Settings = "{deps, []}.\n{plugins, [bch_maker, {bch_own, {git, \"u\"}}, bch_none]}.\n"
+               "{provider_hooks, [{pre, [{compile, {bch_maker, generate}}, {compile, {other, run}}]}]}.\n",
+    ok = bct_hex:publish(hexpm(Config), [
+        bct_hex:plugin("bch_maker", "1.0.0", [{"bch_low", "~> 1.0"}], []),
+        bct_hex:erlang("bch_plugged", "1.0.0", [{"bch_util", "~> 1.0"}], [{"rebar.config", Settings}])]),
+    {ok, #{lock := Lock}} = resolve(Config, <<"bch_plugged">>, <<"1.0.0">>, []),
+    Choose = fun(Before) ->
+        run((request(Config))#{op => plugins, name => <<"bch_plugged">>, packages => Lock, lock => Before})
+    end,
+    {ok, #{lock := Plugins, retired := []}} = Choose([]),
+    ?assertEqual([{<<"bch_low">>, <<"1.1.0">>}, {<<"bch_maker">>, <<"1.0.0">>}], versions(Plugins)),
+    ok = bct_hex:publish(hexpm(Config), [bct_hex:plugin("bch_maker", "1.1.0", [], [])]),
+    ?assertEqual({ok, #{lock => Plugins, retired => []}}, Choose(Plugins)),
+    {ok, #{packages := Packages}} = fetch(Config, Lock),
+    Named = fun(App, Source) -> #{app => App, source => Source, called => true} end,
+    ?assertEqual([[Named(<<"bch_maker">>, hex), Named(<<"bch_own">>, elsewhere), Named(<<"bch_none">>, hex)], []],
+                 [Each || #{plugins := Each} <- Packages]),
+    ok = bct_hex:tamper(hexpm(Config), <<"bch_maker">>, <<"1.1.0">>),
+    ?assertMatch({error, {checksum_mismatch, #{package := <<"bch_maker">>, version := <<"1.1.0">>}}}, Choose([])).
 
 errors(Config) ->
     Resolve = fun(Name, Version) -> kind(resolve(Config, Name, Version, [])) end,

@@ -63,6 +63,7 @@ fetch(#{name := Name, source := Source, known := Known, dir := Dir, options := O
     case bc_gitops_source:fetch(Name, Source, Known, unicode:characters_to_binary(Dir), Timed) of
         {ok, Fetched} ->
             vouched(Job, Fetched),
+            lists:foreach(fun(Note) -> write(Job, "== ~ts~n", [Note]) end, maps:get(notes, Fetched, [])),
             %% A committed output directory is not output of this build.
             Top = unicode:characters_to_list(maps:get(dir, Fetched, Dir)),
             ok = bc_gitops_tree:remove(filename:join(Top, "_build")),

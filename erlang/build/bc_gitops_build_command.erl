@@ -25,8 +25,9 @@
 
 %% @doc Runs a step of a build tool; its output goes to the build's log.
 -spec run(bc_gitops_build_tool:step(), place()) -> ok | {error, {atom(), map()}}.
-run(#{phase := Phase, program := Program, args := Args}, #{log := Log, until := Until} = Place) ->
-    #{dir := Dir, env := Env, scratch := Scratch, sandbox := Sandbox} = Place,
+run(#{phase := Phase, program := Program, args := Args} = Step, #{log := Log, until := Until} = Place) ->
+    #{dir := Top, env := Env, scratch := Scratch, sandbox := Sandbox} = Place,
+    Dir = filename:join([Top | [In || #{in := In} <- [Step]]]),
     Line = bc_gitops_command:describe(Program, Args),
     bc_gitops_build_log:write(Log, ["== ", Line, "\n"]),
     Need = (maps:with([scratch, workspace, env], Place))#{cd => Dir, network => Phase =:= deps},

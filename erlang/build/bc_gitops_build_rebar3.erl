@@ -32,8 +32,10 @@ environment(#{caches := Caches} = Context) ->
      | [{"REBAR_OFFLINE", "1"} || #{deps := here} <- [Context]]].
 
 -spec steps(bc_gitops_build_tool:context()) -> [bc_gitops_build_tool:step()].
-steps(#{deps := here}) ->
-    [#{phase => build, program => "rebar3", args => ["compile"]}];
+steps(#{deps := here, dir := Dir}) ->
+    Compile = #{phase => build, program => "rebar3", args => ["compile"]},
+    Plugins = filename:basename(bc_gitops_hex_plugins:project(Dir)),
+    [Compile#{in => Plugins} || bc_gitops_hex_plugins:is_there(Dir)] ++ [Compile];
 steps(#{dir := Dir}) ->
     Deps = [#{phase => deps, program => "rebar3", args => ["get-deps"]} || has_dependencies(Dir)],
     Deps ++ [#{phase => build, program => "rebar3", args => ["compile"]}].
@@ -64,31 +66,55 @@ members(#{dir := Dir}) ->
     [filename:dirname(filename:dirname(File))
      || File <- filelib:wildcard("{apps,lib}/*/src/*.app.src", Dir)].
 
-%% @doc A package may be built with a plugin, which is no package that it needs: no registry says so, and
-%% most plugins that packages name are of use to their authors alone. rebar3 goes on without one until a
-%% hook calls it; then 3.19 says so, and 3.24 crashes.
+%% @doc A package may be built with a plugin that no registry has, and most plugins that packages name are
+%% of use to their authors alone. rebar3 goes on without one until a hook calls it; then 3.19 says so, and
+%% 3.24 crashes.
 -spec failure(bc_gitops_build_tool:context(), binary()) ->
     {plugin_missing, binary()} | unknown.
 failure(#{deps := here, app := App, dir := Dir}, Output) ->
-    Called = re:run(Output, "in namespace '[^']+' not found|Uncaught error in rebar_core", [{capture, none}]),
-    Absent = re:run(Output, "Errors loading plugin (.+)\\. Run", [{capture, all_but_first, binary}]),
-    case {Called, Absent} of
-        {match, {match, [Plugin]}} ->
-            Text = "~ts built with the rebar3 plugin ~ts, which no registry names and nobody has fetched; "
-                   "take ~s from its git repository (source type git): then rebar3 itself fetches what it "
-                   "needs, plugins included",
-            {plugin_missing, bc_gitops_words:text(Text, [users(App, Plugin, Dir), Plugin, App])};
+    case called(Output, Dir) andalso missing(Output, Dir) of
+        [_ | _] = Plugins ->
+            Text = "~ts built with the rebar3 plugin ~ts, which is not to be had from the configured Hex "
+                   "registries; take ~s from its git repository (source type git): then rebar3 itself "
+                   "fetches what it needs, plugins included",
+            Named = lists:join(" or ", Plugins),
+            {plugin_missing, bc_gitops_words:text(Text, [users(App, Plugins, Dir), Named, App])};
         _ ->
             unknown
     end;
 failure(_Context, _Output) ->
     unknown.
 
+%% Whether a hook found nobody who does what it calls.
+called(Output, Dir) ->
+    re:run(Output, "Unable to run (pre|post) hooks for .* not found", [{capture, none}]) =:= match
+        orelse lists:any(fun is_hook_crash/1, [Dir, bc_gitops_hex_plugins:project(Dir)]).
+
+is_hook_crash(Dir) ->
+    case file:read_file(filename:join(Dir, "rebar3.crashdump")) of
+        {ok, Text} -> re:run(Text, "badrecord,\\s*not_found", [{capture, none}]) =:= match;
+        {error, _} -> false
+    end.
+
+%% The plugin of the hook's namespace, or all that are not there: a namespace may have any name. What
+%% rebar3 could not load by itself was named by a script.
+missing(Output, Dir) ->
+    Left = bc_gitops_hex_plugins:absent(Dir),
+    case [Name || {match, [Name]} <- [run(Output, "in namespace '([^']+)' not found")], lists:member(Name, Left)] of
+        [] -> Left ++ [Name || {match, [Name]} <- [run(Output, "Errors loading plugin (.+)\\. Run")]];
+        Named -> Named
+    end.
+
+run(Output, Pattern) ->
+    re:run(Output, Pattern, [{capture, all_but_first, list}]).
+
 %% Whose configuration has the word in it.
-users(App, Plugin, Dir) ->
-    Pattern = ["\\b", Plugin, "\\b"],
-    Named = [filename:basename(filename:dirname(File)) || File <- filelib:wildcard("_checkouts/*/rebar.config", Dir),
-             {ok, Text} <- [file:read_file(filename:join(Dir, File))], re:run(Text, Pattern) =/= nomatch],
+users(App, Plugins, Dir) ->
+    Pattern = ["\\b(", lists:join("|", [["\\Q", Plugin, "\\E"] || Plugin <- Plugins]), ")\\b"],
+    Named = [filename:basename(filename:dirname(File))
+             || Project <- [Dir, bc_gitops_hex_plugins:project(Dir)],
+                File <- filelib:wildcard("_checkouts/*/rebar.config", Project),
+                {ok, Text} <- [file:read_file(filename:join(Project, File))], re:run(Text, Pattern) =/= nomatch],
     Name = atom_to_list(App),
     case {Named, Named -- [Name]} of
         {[], _} -> [Name, ", or a package that it needs, is"];

@@ -15,7 +15,8 @@
 }.
 %% A failing `deps' step may pass another time (a registry does not answer); a failing `build' step
 %% fails each time.
--type step() :: #{phase := deps | build, program := string(), args := [string()]}.
+-type step() :: #{phase := deps | build, program := string(), args := [string()],
+                  in => file:filename()}.    % where it runs, below the work tree
 
 -callback name() -> tool().
 %% Whether the directory is a project of this tool.

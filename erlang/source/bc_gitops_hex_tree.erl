@@ -3,11 +3,12 @@
 %%%
 %%% The packages become dependencies of an empty project, as they are wherever else they are used: what
 %%% an author sets up for working on a package (plugins for publishing, optional and development
-%%% dependencies) has no part in it. rebar3 finds them in `_checkouts', mix in `deps' with the marks
-%%% that Hex leaves there, erlang.mk builds the package itself with its dependencies in `deps'.
+%%% dependencies) has no part in it. rebar3 finds them in `_checkouts' (and their plugins where
+%%% `bc_gitops_hex_plugins' has them), mix in `deps' with the marks that Hex leaves there, erlang.mk
+%%% builds the package itself with its dependencies in `deps'.
 -module(bc_gitops_hex_tree).
 
--export([arrange/3]).
+-export([arrange/4]).
 
 -import(bc_gitops_words, [text/2]).
 
@@ -23,24 +24,27 @@
     path := binary(),            % where its files are now
     build_tools := [binary()],
     requirements => [requirement()],
+    plugins => [bc_gitops_hex_plugins:named()],
     atom() => term()
 }.
 -type requirement() :: #{name := binary(), app := binary(), requirement := binary(),
                          optional := boolean(), atom() => term()}.
 -type failure() :: {error, {atom(), map()}}.
 
-%% @doc Moves the packages to their places below Dir. Name is the package that all the others are for.
--spec arrange(Name :: binary(), [package()], Dir :: binary()) ->
-    {ok, rebar3 | mix | erlang_mk} | failure().
-arrange(Name, Packages, Dir) ->
+%% @doc Moves the packages, and the plugins that they are built with, to their places below Dir. Name is
+%% the package that all the others are for. The notes are for who reads the build's log.
+-spec arrange(Name :: binary(), [package()], Plugins :: [package()], Dir :: binary()) ->
+    {ok, rebar3 | mix | erlang_mk, Notes :: [binary()]} | failure().
+arrange(Name, Packages, Plugins, Dir) ->
     Managed = [{manager(Package), Package} || Package <- Packages],
     case {same_application(Name, Packages), tool(Name, Managed)} of
         {{error, _} = Error, _} -> Error;
         {ok, {error, _} = Error} -> Error;
         {ok, {ok, Tool}} ->
-            case moved(Tool, Name, Packages, Dir) of
-                ok -> {ok, Tool};
-                {error, _} = Error -> Error
+            case {moved(Tool, Name, Packages, Plugins, Dir), Tool} of
+                {ok, rebar3} -> {ok, rebar3, bc_gitops_hex_plugins:left_out(Packages, Plugins)};
+                {ok, _} -> {ok, Tool, []};
+                {{error, _} = Error, _} -> Error
             end
     end.
 
@@ -101,18 +105,19 @@ no_tool([#{name := Name, build_tools := Tools} | _]) ->
     {build_tool_unknown, #{package => Name, build_tools => Tools, message => Message}}.
 
 %% An application may have another name than its package; build tools go by the application's.
-moved(rebar3, Name, Packages, Dir) ->
+moved(rebar3, Name, Packages, Plugins, Dir) ->
     [App] = [App || #{name := N, app := App} <- Packages, N =:= Name],
-    Config = io_lib:format("{deps, ['~ts']}.~n", [App]),
+    Files = bc_gitops_hex_plugins:files(App, Packages, Plugins),
     steps([fun() -> move_all(Packages, Dir, "_checkouts") end,
-           fun() -> write(Dir, "rebar.config", unicode:characters_to_binary(Config)) end]);
-moved(mix, Name, Packages, Dir) ->
+           fun() -> move_all(Plugins, bc_gitops_hex_plugins:project(Dir), "_checkouts") end
+           | [fun() -> write(Dir, File, Content) end || {File, Content} <- Files]]);
+moved(mix, Name, Packages, _Plugins, Dir) ->
     [Root] = [Package || #{name := N} = Package <- Packages, N =:= Name],
     Marks = [fun() -> mark(Package, Dir) end || Package <- Packages],
     steps([fun() -> move_all(Packages, Dir, "deps") end,
            fun() -> write(Dir, "mix.exs", mix_project(Root)) end,
            fun() -> write(Dir, "mix.lock", mix_lock(Packages)) end | Marks]);
-moved(erlang_mk, Name, Packages, Dir) ->
+moved(erlang_mk, Name, Packages, _Plugins, Dir) ->
     {[#{path := Path}], Others} = lists:partition(fun(#{name := N}) -> N =:= Name end, Packages),
     Aside = <<Dir/binary, ".packages">>,
     steps([fun() -> renamed(filename:dirname(Path), Aside) end,
@@ -167,7 +172,8 @@ quoted(Text) ->
 
 write(Dir, Name, Content) ->
     File = filename:join(Dir, Name),
-    as_unwritable(file:write_file(File, Content), File).
+    steps([fun() -> as_unwritable(filelib:ensure_dir(File), File) end,
+           fun() -> as_unwritable(file:write_file(File, Content), File) end]).
 
 renamed(From, To) ->
     as_unwritable(file:rename(From, To), To).

@@ -9,7 +9,8 @@
 -export_type([type/0, resolved/0, known/0, fetched/0, lock/0, options/0]).
 
 -type type() :: git | hex | release | mesh.
-%% The packages that were chosen for a Hex source, each with the SHA-256 of its archive in hex.
+%% The packages that were chosen for a Hex source, each with the SHA-256 of its archive in hex; those
+%% that only build the others have `plugin => true'.
 -type lock() :: [#{name := binary(), version := binary(), repo := binary(), sha256 := binary(),
                    atom() => term()}].
 -type options() :: #{
@@ -36,6 +37,7 @@
     deps => here,                         % it came with all that it needs
     lock => lock(),
     dir => binary(),                      % where the project begins, if not at Dir
+    notes => [binary()],                  % for who reads the build's log
     verified => digest | macula_content,  % who vouches for content of the mesh
     atom() => term()
 }.

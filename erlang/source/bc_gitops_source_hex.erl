@@ -4,7 +4,8 @@
 %%% needs no registry. The registries of `hex_repos' are asked in their order, then hex.pm or its
 %%% mirror: the first that has the package is its home and decides, also about a version that it does
 %%% not have; the lock says which that was. What was locked before is taken as it is, without asking
-%%% anybody; for another version of the package it is what is preferred.
+%%% anybody; for another version of the package it is what is preferred. The rebar3
+%%% plugins that the packages are built with are part of the lock, marked as such.
 -module(bc_gitops_source_hex).
 -behaviour(bc_gitops_source).
 
@@ -36,7 +37,8 @@ chosen(Name, Ref, Options) ->
 pinned(undefined, _Name, Chosen) ->
     Chosen;
 pinned(Sha256, Name, {ok, #{lock := Lock}} = Chosen) ->
-    [#{sha256 := Found} = Package] = [Each || #{name := N} = Each <- Lock, N =:= Name],
+    {_, Packages} = parted(Lock),
+    [#{sha256 := Found} = Package] = [Each || #{name := N} = Each <- Packages, N =:= Name],
     case bc_gitops_source:sha256(Sha256) of
         {ok, Found} -> Chosen;
         {ok, Expected} -> another(Package, Expected);
@@ -61,24 +63,37 @@ choose(Name, Version, Options) ->
         false ->
             %% What remains of the time is for fetching and building.
             Timed = maps:merge(Options, maps:with([timeout], bc_gitops_source:access(Options))),
-            with_registries(fun(Repos) -> ask(Repos, Name, Version, Timed) end)
+            with_registries(fun(Repos) ->
+                case ask(Repos, Name, Version, Timed) of
+                    {ok, Packages} -> with_plugins(Repos, Name, Packages, Options);
+                    {error, _} = Error -> Error
+                end
+            end)
     end.
 
 %% What was chosen for another version stays wherever this one allows it. The package itself is looked
 %% for as if it were new.
 preferred(Name, Options) ->
-    [Locked || #{name := N} = Locked <- maps:get(prefer, Options, []), N =/= Name].
+    {_, Packages} = parted(maps:get(prefer, Options, [])),
+    [Locked || #{name := N} = Locked <- Packages, N =/= Name].
 
 is_lock_of(Name, Version, Lock) ->
-    lists:any(fun(#{name := N, version := V}) -> N =:= Name andalso V =:= Version end, Lock).
+    {_, Packages} = parted(Lock),
+    lists:any(fun(#{name := N, version := V}) -> N =:= Name andalso V =:= Version end, Packages).
+
+%% Plugins have versions of their own: one of them may be a package of the application as well.
+parted(Lock) ->
+    lists:partition(fun(Locked) -> maps:get(plugin, Locked, false) end, Lock).
 
 known(Lock) ->
     {ok, #{revision => revision(Lock), lock => Lock}}.
 
 revision(Lock) ->
-    Lines = lists:sort([lists:join(" ", [Name, Version, Repo, Digest]) || Each <- Lock,
-                        #{name := Name, version := Version, repo := Repo, sha256 := Digest} <- [Each]]),
-    Sum = bc_gitops_native:digest_bytes(sha256, [[Line, $\n] || Line <- Lines]),
+    Line = fun(#{name := Name, version := Version, repo := Repo, sha256 := Digest} = Each) ->
+        lists:join(" ", [Name, Version, Repo, Digest] ++ ["plugin" || #{plugin := true} <- [Each]])
+    end,
+    Lines = lists:sort([Line(Each) || Each <- Lock]),
+    Sum = bc_gitops_native:digest_bytes(sha256, [[Each, $\n] || Each <- Lines]),
     bc_gitops_source:hex(Sum).
 
 with_registries(Fun) ->
@@ -89,13 +104,22 @@ with_registries(Fun) ->
 
 ask(Repos, Name, Version, Options) ->
     Request = #{op => resolve, name => Name, version => Version, lock => preferred(Name, Options)},
-    case request(Request, Repos, Options) of
-        {ok, #{lock := Lock, retired := Retired}} ->
-            warn(Name, Retired),
-            known(Lock);
-        {error, _} = Error ->
-            Error
+    answered(Name, request(Request, Repos, Options)).
+
+%% Packages name plugins in their files, so these are fetched for it; the cache keeps them.
+with_plugins(Repos, Name, Packages, Options) ->
+    {Before, _} = parted(maps:get(prefer, Options, [])),
+    Request = #{op => plugins, name => Name, packages => Packages, lock => Before},
+    case answered(Name, request(Request, Repos, Options)) of
+        {ok, Plugins} -> known(Packages ++ [Plugin#{plugin => true} || Plugin <- Plugins]);
+        {error, _} = Error -> Error
     end.
+
+answered(Name, {ok, #{lock := Lock, retired := Retired}}) ->
+    warn(Name, Retired),
+    {ok, Lock};
+answered(_Name, {error, _} = Error) ->
+    Error.
 
 warn(_Name, []) ->
     ok;
@@ -114,11 +138,13 @@ fetch(App, _Source, {ok, #{revision := Revision, lock := Lock}}, Dir, Options) -
         with_registries(fun(Repos) -> download(Lock, Dir, Repos, Options) end)
     end),
     case Fetched of
-        {ok, #{packages := Packages}} ->
+        {ok, {Packages, Plugins}} ->
             ok = bc_gitops_content_cache:trim(tarballs(Options)),
-            case bc_gitops_hex_tree:arrange(atom_to_binary(App), with_lock(Packages, Lock), Dir) of
-                {ok, Tool} -> {ok, #{revision => Revision, lock => Lock, tool => Tool, deps => here}};
-                {error, _} = Error -> Error
+            case bc_gitops_hex_tree:arrange(atom_to_binary(App), Packages, Plugins, Dir) of
+                {ok, Tool, Notes} ->
+                    {ok, #{revision => Revision, lock => Lock, tool => Tool, deps => here, notes => Notes}};
+                {error, _} = Error ->
+                    Error
             end;
         {error, _} = Error ->
             Error
@@ -129,10 +155,28 @@ tarballs(#{cache := Cache}) ->
     filename:join(Cache, <<"tarballs">>).
 
 download(Lock, Dir, Repos, Options) ->
-    Packages = filename:join(Dir, <<"packages">>),
-    case filelib:ensure_path(Packages) of
-        ok -> request(#{op => fetch, packages => Lock, dir => Packages}, Repos, Options);
-        {error, Reason} -> {error, {unwritable, #{path => Packages, reason => Reason}}}
+    {Plugins, Packages} = parted(Lock),
+    Project = bc_gitops_hex_plugins:project(Dir),
+    case {download_to(Dir, Packages, Repos, Options), Plugins} of
+        {{error, _} = Error, _} -> Error;
+        {{ok, Fetched}, []} -> {ok, {Fetched, []}};
+        {{ok, Fetched}, _} ->
+            case download_to(Project, Plugins, Repos, Options) of
+                {ok, Builders} -> {ok, {Fetched, Builders}};
+                {error, _} = Error -> Error
+            end
+    end.
+
+download_to(Dir, Lock, Repos, Options) ->
+    Place = filename:join(Dir, <<"packages">>),
+    case filelib:ensure_path(Place) of
+        ok ->
+            case request(#{op => fetch, packages => Lock, dir => Place}, Repos, Options) of
+                {ok, #{packages := Packages}} -> {ok, with_lock(Packages, Lock)};
+                {error, _} = Error -> Error
+            end;
+        {error, Reason} ->
+            {error, {unwritable, #{path => Place, reason => Reason}}}
     end.
 
 %% Whose requirements are those of the lock: they name repositories as they are configured here.

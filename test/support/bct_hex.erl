@@ -6,7 +6,7 @@
 %%% signed by a stranger), bch_retired (1.0.0 is). acme has bch_secret, which needs bch_low of hexpm.
 -module(bct_hex).
 
--export([start/1, start/2, stop/1, config/1, key/0, erlang/3, erlang/4, elixir/3]).
+-export([start/1, start/2, stop/1, config/1, key/0, erlang/3, erlang/4, elixir/3, plugin/4, plugin/5]).
 -export([publish/2, tamper/3, forge/2, tarballs/1]).
 
 -define(KEY, <<"key-of-acme-0123456789">>).
@@ -90,6 +90,29 @@ erlang(App, Version, Needs, Extra) ->
         {"src/" ++ App ++ "_needs.erl", needs(App, Names)}
     ]), Extra),
     package(App, Version, Needs, <<"rebar3">>, Files).
+
+%% @doc A rebar3 plugin whose provider `generate', of the namespace with its name, gives the application
+%% that is built a module APP_PLUGIN. Its `version/0' answers the version of the plugin and what the
+%% plugin hears from others.
+plugin(Name, Version, Needs, Extra) ->
+    plugin(Name, Version, Needs, [N || {N, _} <- Needs], Extra).
+
+plugin(Name, Version, Needs, Asked, Extra) ->
+    Versions = lists:join(", ", [[Module, ":version()"] || Module <- Asked]),
+    Code = ["-module(", Name, ").\n-export([init/1, do/1, format_error/1]).\n"
+        "init(State) ->\n"
+        "    {ok, rebar_state:add_provider(State, providers:create([{name, generate}, {namespace, ", Name, "},\n"
+        "        {module, ?MODULE}, {bare, true}, {deps, []}, {example, \"\"}, {short_desc, \"\"},\n"
+        "        {desc, \"\"}, {opts, []}]))}.\n"
+        "do(State) ->\n"
+        "    App = rebar_state:current_app(State),\n"
+        "    Module = unicode:characters_to_list([rebar_app_info:name(App), \"_", Name, "\"]),\n"
+        "    File = filename:join([rebar_app_info:dir(App), \"src\", Module ++ \".erl\"]),\n"
+        "    By = {\"", Version, "\", [", Versions, "]},\n"
+        "    Text = io_lib:format(\"-module(~s).~n-export([version/0]).~nversion() -> ~p.~n\", [Module, By]),\n"
+        "    ok = file:write_file(File, Text),\n    {ok, State}.\n"
+        "format_error(Error) -> io_lib:format(\"~p\", [Error]).\n"],
+    erlang(Name, Version, Needs, [{"src/" ++ Name ++ ".erl", Code} | Extra]).
 
 %% @doc A mix package; `needs/0' of its module answers the versions of what it needs.
 elixir(App, Version, Needs) ->

@@ -122,6 +122,10 @@ rustler::atoms! {
     elixir,
     inner_sha256,
     versions,
+    plugins,
+    hex,
+    elsewhere,
+    called,
 
     // kinds of error: hex
     package_not_found,

@@ -3,8 +3,8 @@
 use bc_gitops_core::git::auth::Auth;
 use bc_gitops_core::hex::repo::AuthKey;
 use bc_gitops_core::hex::{
-    Dependency, Fetch, Fetched, Locked, Op, Outcome, Progress, Repo, Request, Resolve, Resolved,
-    Retired, limits,
+    Dependency, Fetch, Fetched, Locked, Op, Outcome, Plugin, Plugins, Progress, Repo, Request,
+    Resolve, Resolved, Retired, Source, limits,
 };
 use bc_gitops_core::url::Policy;
 use rustler::{Atom, Binary, Encoder, Env, Error, LocalPid, NifResult, Term};
@@ -79,6 +79,13 @@ fn decode_op(op: Atom, term: Term<'_>) -> NifResult<Op> {
             version: text(term, atoms::version())?,
             repo: optional_text(term, atoms::repo())?,
             lock: decode_lock(optional(term, atoms::lock())?.unwrap_or_default())?,
+        }))
+    } else if op == atoms::plugins() {
+        Ok(Op::Plugins(Plugins {
+            name: text(term, atoms::name())?,
+            packages: decode_lock(need(term, atoms::packages())?)?,
+            lock: decode_lock(optional(term, atoms::lock())?.unwrap_or_default())?,
+            max_bytes: optional(term, atoms::max_bytes())?.unwrap_or(limits::TARBALL_BYTES),
         }))
     } else if op == atoms::fetch() {
         Ok(Op::Fetch(Fetch {
@@ -224,6 +231,22 @@ fn encode_fetched<'a>(env: Env<'a>, fetched: &Fetched) -> Term<'a> {
                 atoms::requirements(),
                 list(env, &metadata.requirements, encode_dependency),
             ),
+            (atoms::plugins(), list(env, &fetched.plugins, encode_plugin)),
+        ],
+    )
+}
+
+fn encode_plugin<'a>(env: Env<'a>, plugin: &Plugin) -> Term<'a> {
+    let source = match plugin.source {
+        Source::Hex { .. } => atoms::hex(),
+        Source::Elsewhere => atoms::elsewhere(),
+    };
+    map(
+        env,
+        &[
+            (atoms::app(), words(env, &plugin.app)),
+            (atoms::source(), source.encode(env)),
+            (atoms::called(), plugin.called.encode(env)),
         ],
     )
 }

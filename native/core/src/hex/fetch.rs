@@ -7,6 +7,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::cache;
+use super::config::Plugin;
 use super::error::{Fact, HexError, Kind, Result};
 use super::lock::{self, Locked};
 use super::metadata::Metadata;
@@ -44,6 +45,8 @@ pub struct Fetched {
     pub inner: String,
     /// Whether the tarball was there already.
     pub cached: bool,
+    /// The rebar3 plugins that it names.
+    pub plugins: Vec<Plugin>,
 }
 
 /// How far a download is.
@@ -66,31 +69,46 @@ pub(super) fn run(
     repo::check(tools.repos)?;
     lock::check(&request.packages)?;
     cache::sweep(tools.cache);
+    let mut fetched = each(request, tools, progress, |parcel| parcel.fetch())?;
+    fetched.sort_by(|left, right| left.locked.name.cmp(&right.locked.name));
+    complete(&fetched)?;
+    Ok(fetched)
+}
+
+/// What one package's work answers.
+type Work<T> = fn(&Parcel<'_>) -> Result<T>;
+
+/// Does the work for every package, several at a time; the answers are in any order.
+pub(super) fn each<T: Send>(
+    request: &Fetch,
+    tools: &Tools<'_>,
+    progress: &dyn Fn(Progress),
+    work: Work<T>,
+) -> Result<Vec<T>> {
     let crew = Crew {
         request,
         tools,
+        work,
         next: AtomicUsize::new(0),
         results: Mutex::default(),
     };
     crew.work_side_by_side(progress)?;
     let results = crew.results.into_inner();
     let results = results.unwrap_or_else(PoisonError::into_inner);
-    let mut fetched = results.into_iter().collect::<Result<Vec<Fetched>>>()?;
-    fetched.sort_by(|left, right| left.locked.name.cmp(&right.locked.name));
-    complete(&fetched)?;
-    Ok(fetched)
+    results.into_iter().collect()
 }
 
 /// Threads that fetch one package after the other.
-struct Crew<'a> {
+struct Crew<'a, T> {
     request: &'a Fetch,
     tools: &'a Tools<'a>,
+    work: Work<T>,
     /// The next package; past the last one once something has failed.
     next: AtomicUsize,
-    results: Mutex<Vec<Result<Fetched>>>,
+    results: Mutex<Vec<Result<T>>>,
 }
 
-impl Crew<'_> {
+impl<T: Send> Crew<'_, T> {
     /// What the threads tell is told from this one.
     fn work_side_by_side(&self, progress: &dyn Fn(Progress)) -> Result<()> {
         std::thread::scope(|scope| {
@@ -117,7 +135,7 @@ impl Crew<'_> {
                 locked,
                 tell,
             };
-            let result = parcel.fetch().map_err(|error| locked.blame(error));
+            let result = (self.work)(&parcel).map_err(|error| locked.blame(error));
             if result.is_err() {
                 self.next.store(all.len(), Ordering::Relaxed);
             }

@@ -8,6 +8,8 @@ pub const REGISTRY_INFLATED: u64 = 64 << 20;
 pub const TARBALL_BYTES: u64 = 128 << 20;
 /// Bytes of a tarball's `metadata.config`.
 pub const METADATA_BYTES: u64 = crate::spec::limits::FILE_BYTES as u64;
+/// Bytes of a package's files, unpacked.
+pub const UNPACKED_BYTES: u64 = 1 << 30;
 /// Releases of one package: what the solver keeps grows with their square at worst.
 pub const RELEASES: usize = 3_000;
 /// Dependencies of one release.

@@ -5,6 +5,7 @@
 //! ```text
 //! resolve ─▶ lock ─(complete)──────────────────────────────▶ the lock as it is
 //!                └▶ registry (transport, signature, package) ─▶ solve ─▶ a new lock
+//! plugins ─▶ tarballs ─▶ their rebar.config ─▶ registry ─▶ solve ─▶ a lock of their own
 //! fetch   ─▶ cache ─(not there)─▶ transport ─▶ checksums ─▶ tarball, metadata ─▶ unpacked files
 //! ```
 //! Formats are those of <https://github.com/hexpm/specifications>: `registry-v2.md` and
@@ -18,6 +19,7 @@
 
 mod answer;
 mod cache;
+mod config;
 pub mod error;
 mod fetch;
 pub mod limits;
@@ -26,6 +28,7 @@ mod metadata;
 mod names;
 mod package;
 mod parcel;
+mod plugins;
 mod proto;
 mod registry;
 pub mod repo;
@@ -43,11 +46,13 @@ mod transport;
 mod version;
 mod web;
 
+pub use config::{Plugin, Source};
 pub use error::HexError;
 pub use fetch::{Fetch, Fetched, Progress};
 pub use lock::Locked;
 pub use metadata::Metadata;
 pub use package::{Dependency, Retirement};
+pub use plugins::Plugins;
 pub use repo::Repo;
 pub use request::{Op, Outcome, Request};
 pub use requirement::Requirement;
@@ -64,10 +69,11 @@ pub fn fuzz(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else {
         return;
     };
-    match first % 4 {
+    match first % 5 {
         0 => registry::fuzz(rest),
         1 => metadata::fuzz(rest),
         2 => tarball::fuzz(rest),
+        3 => config::fuzz(rest),
         _ => {
             if let Ok(text) = std::str::from_utf8(rest) {
                 let _ = (Version::parse(text), Requirement::parse(text));

@@ -7,9 +7,12 @@ use std::sync::mpsc::Sender;
 
 use super::answer;
 use super::cache::{self, Scratch, Turn};
+use super::config::{self, Plugin};
 use super::error::{Fact, HexError, Kind, Result};
 use super::fetch::{Fetch, Fetched, Progress};
+use super::limits;
 use super::lock::Locked;
+use super::metadata::Metadata;
 use super::registry::Registry;
 use super::repo::{self, Repo};
 use super::resolve::Tools;
@@ -21,8 +24,8 @@ use crate::archive::{self, ArchiveError, Limits};
 /// What the files of one package may be; hex.pm takes 128 MiB at most.
 const UNPACKED: Limits = Limits {
     entries: 50_000,
-    file_bytes: 1 << 30,
-    bytes: 1 << 30,
+    file_bytes: limits::UNPACKED_BYTES,
+    bytes: limits::UNPACKED_BYTES,
     ratio: 200,
 };
 
@@ -34,6 +37,13 @@ pub(super) struct Parcel<'a> {
     pub(super) tell: &'a Sender<Progress>,
 }
 
+/// What a package says about itself.
+pub(super) struct Looked {
+    pub(super) locked: Locked,
+    pub(super) metadata: Metadata,
+    pub(super) plugins: Vec<Plugin>,
+}
+
 impl Parcel<'_> {
     pub(super) fn fetch(&self) -> Result<Fetched> {
         self.tools.control.check()?;
@@ -41,6 +51,7 @@ impl Parcel<'_> {
         let mut tarball = self.open(file)?;
         let path = self.request.dir.join(&self.locked.name);
         self.unpack(&mut tarball, &path)?;
+        let plugins = self.plugins(&mut tarball)?;
         let Tarball {
             metadata, inner, ..
         } = tarball;
@@ -54,7 +65,26 @@ impl Parcel<'_> {
             metadata,
             inner,
             cached,
+            plugins,
         })
+    }
+
+    /// What the package says about itself, without unpacking it.
+    pub(super) fn look(&self) -> Result<Looked> {
+        self.tools.control.check()?;
+        let (file, _) = self.tarball()?;
+        let mut tarball = self.open(file)?;
+        Ok(Looked {
+            locked: self.locked.clone(),
+            plugins: self.plugins(&mut tarball)?,
+            metadata: tarball.metadata,
+        })
+    }
+
+    fn plugins(&self, tarball: &mut Tarball<File>) -> Result<Vec<Plugin>> {
+        let contents = tarball.contents();
+        let (contents, _) = contents.map_err(|error| HexError::io(self.tools.cache, &error))?;
+        Ok(config::plugins(contents))
     }
 
     /// The tarball with the lock's checksum, from the cache or from its repository; and whether it

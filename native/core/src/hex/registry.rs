@@ -57,6 +57,11 @@ impl<'a> Registry<'a> {
         self.known().entry(id.clone()).or_insert(answered).clone()
     }
 
+    /// Has it know a package that no repository has, in the place of what it knew.
+    pub(super) fn add(&self, id: Id, package: Package) {
+        self.known().insert(id, Ok(Arc::new(package)));
+    }
+
     /// How many packages were asked for.
     pub(super) fn size(&self) -> usize {
         self.known().len()

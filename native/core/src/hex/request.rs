@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::error::HexError;
 use super::fetch::{self, Fetch, Fetched, Progress};
+use super::plugins::{self, Plugins};
 use super::repo::Repo;
 use super::resolve::{self, Resolve, Resolved, Tools};
 use super::web::Web;
@@ -29,6 +30,8 @@ pub struct Request {
 pub enum Op {
     /// Choose versions.
     Resolve(Resolve),
+    /// Choose what plugins packages are built with.
+    Plugins(Plugins),
     /// Bring packages onto the disk.
     Fetch(Fetch),
 }
@@ -36,7 +39,7 @@ pub enum Op {
 /// What a job answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Of [`Op::Resolve`].
+    /// Of [`Op::Resolve`] and [`Op::Plugins`].
     Resolved(Resolved),
     /// Of [`Op::Fetch`], in the order of names.
     Fetched(Vec<Fetched>),
@@ -61,6 +64,7 @@ impl Task for Request {
         };
         match &self.op {
             Op::Resolve(resolve) => resolve::run(resolve, &tools).map(Outcome::Resolved),
+            Op::Plugins(wanted) => plugins::run(wanted, &tools, progress).map(Outcome::Resolved),
             Op::Fetch(fetch) => fetch::run(fetch, &tools, progress).map(Outcome::Fetched),
         }
     }

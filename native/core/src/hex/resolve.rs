@@ -31,7 +31,7 @@ pub struct Resolve {
 }
 
 /// What was resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resolved {
     /// The root and all that it needs, in the order of their names.
     pub lock: Vec<Locked>,
@@ -119,7 +119,11 @@ fn candidates(request: &Resolve, repos: &[Repo]) -> Result<Vec<usize>> {
 
 /// The first repository that has the package. One that cannot say ends the search: else a package
 /// of the same name elsewhere would take the place of a private one.
-fn first_that_has(registry: &Registry<'_>, candidates: &[usize], name: &str) -> Result<Id> {
+pub(super) fn first_that_has(
+    registry: &Registry<'_>,
+    candidates: &[usize],
+    name: &str,
+) -> Result<Id> {
     let mut missing = Vec::new();
     for &repo in candidates {
         let id = (repo, name.to_owned());
@@ -233,7 +237,7 @@ fn suggestions(package: &Package, version: &Version) -> String {
     words.join(", ")
 }
 
-fn preferred(lock: &[Locked], repos: &[Repo]) -> Preferred {
+pub(super) fn preferred(lock: &[Locked], repos: &[Repo]) -> Preferred {
     let entry = |locked: &Locked| {
         let repo = repos.iter().position(|repo| repo.name == locked.repo)?;
         Some((

@@ -1,6 +1,7 @@
 //! This room against repositories in memory, and over HTTP on loopback.
 
 mod fetching;
+mod plugging;
 mod resolving;
 mod solving;
 mod trusting;
@@ -13,6 +14,7 @@ use super::error::{HexError, Result};
 use super::fetch::{self, Fetch, Fetched};
 use super::limits;
 use super::lock::Locked;
+use super::plugins::{self, Plugins};
 use super::repo::Repo;
 use super::resolve::{self, Resolve, Resolved, Tools};
 use crate::job::Control;
@@ -60,6 +62,17 @@ impl Bench {
 
     fn lock(&self, name: &str, version: &str) -> Vec<Locked> {
         self.resolve(name, version, &[]).unwrap().lock
+    }
+
+    /// The plugins of a lock whose root is `top`.
+    fn plugins(&self, packages: &[Locked], lock: &[Locked]) -> Result<Resolved> {
+        let request = Plugins {
+            name: "top".into(),
+            packages: packages.to_vec(),
+            lock: lock.to_vec(),
+            max_bytes: limits::TARBALL_BYTES,
+        };
+        self.with_tools(|tools| plugins::run(&request, tools, &|_| ()))
     }
 
     fn fetch(&self, lock: &[Locked]) -> Result<Vec<Fetched>> {

@@ -121,6 +121,14 @@ impl World {
         });
     }
 
+    /// The same version with another `rebar.config`.
+    pub(super) fn configure(&self, name: &str, version: &str, config: &str) {
+        let files = gzip(&tar(&[("rebar.config", config.as_bytes())]));
+        self.change(name, version, |release| {
+            release.tarball = tarball(&metadata(name, version, &release.needs), &files);
+        });
+    }
+
     /// The same version with another tarball.
     pub(super) fn republish(&self, name: &str, version: &str, tarball: Vec<u8>) {
         self.change(name, version, |release| release.tarball = tarball);
