@@ -172,7 +172,11 @@ version_mismatch(Store) ->
 
 protected(_Store) ->
     Spec = bct_runtime:spec(stdlib, stdlib_version()),
-    ?assertMatch({error, {protected_application, #{app := stdlib}}}, bc_gitops_runtime_default:deploy(Spec)).
+    ?assertMatch({error, {protected_application, #{app := stdlib}}}, bc_gitops_runtime_default:deploy(Spec)),
+    %% said before its version matters, or where it could be had
+    [?assertMatch({error, {protected_application, #{app := Name}}},
+                  bc_gitops_runtime_default:deploy(bct_runtime:spec(Name, <<"0.0.1">>)))
+     || Name <- [stdlib, megaco, bc_gitops]].
 
 stdlib_version() ->
     {ok, Version} = application:get_key(stdlib, vsn),

@@ -11,8 +11,8 @@
 
 -type application() :: #{version := binary(), path := binary()}.
 
-%% Besides OTP's applications.
--define(ALSO_PROTECTED, [eex, elixir, ex_unit, iex, logger, mix, bc_gitops]).
+%% Besides the applications of OTP: those of Elixir.
+-define(ALSO_PROTECTED, [eex, elixir, ex_unit, iex, logger, mix]).
 
 %% Processes of the node that belong to no application.
 -define(VITAL, [init, erl_prim_loader, logger, application_controller]).

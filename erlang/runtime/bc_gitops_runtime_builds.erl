@@ -73,12 +73,15 @@ checked(_Spec, {error, _} = Error) ->
 %% An application that stands on the host's own code path is started from there when its version
 %% fits; the host's code is never replaced by another version.
 from_host(#app_spec{name = Name, version = Wanted}) ->
-    case bc_gitops_host:application(Name) of
-        not_found ->
+    case {bc_gitops_host:protected(Name, []), bc_gitops_host:application(Name)} of
+        {{true, Why}, _} ->
+            %% whatever version it asks for, and wherever that could be had
+            {error, {protected_application, #{app => Name, reason => Why, wanted => Wanted}}};
+        {false, not_found} ->
             not_found;
-        {ok, #{version := Wanted, path := Path}} ->
+        {false, {ok, #{version := Wanted, path := Path}}} ->
             host_build(Name, Wanted, Path);
-        {ok, #{version := Found, path := Path}} ->
+        {false, {ok, #{version := Found, path := Path}}} ->
             {error, {host_application, #{
                 app => Name, wanted => Wanted, found => Found, path => Path}}}
     end.

@@ -176,9 +176,9 @@ process({Pid, [{registered_name, Name} | _]}) when is_atom(Name) -> text("~ts, ~
 process({Pid, _Info}) -> text("~p", [Pid]);
 process(Other) -> Other.
 
-protected(otp) -> "is part of OTP";
+protected(otp) -> "is part of OTP or Elixir";
 protected(started_by_host) -> "was started by the host";
-protected(needed_by_bc_gitops) -> "is needed by bc_gitops itself";
+protected(needed_by_bc_gitops) -> "is bc_gitops itself, or needed by it";
 protected(Why) -> ["is protected: ", value(Why)].
 
 users(#{used_by := host}) -> ", the host's";
