@@ -193,7 +193,7 @@ run_phases([Phase | Rest], Steps, #{name := Name, tool := Tool} = Job) ->
     Mine = [Step || #{phase := P} = Step <- Steps, P =:= Phase],
     Run = fun() ->
         ok = bc_gitops_build_progress:stage(Name, Phase),
-        run_commands(Mine, Job)
+        run_phase(Phase, Mine, Job)
     end,
     Result = case Mine of
         [] -> ok;
@@ -203,6 +203,9 @@ run_phases([Phase | Rest], Steps, #{name := Name, tool := Tool} = Job) ->
         ok -> run_phases(Rest, Steps, Job);
         {error, _} = Error -> Error
     end.
+
+run_phase(deps, Steps, Job) -> bc_gitops_build_mirrors:run(Steps, Job);
+run_phase(build, Steps, Job) -> run_commands(Steps, Job).
 
 run_commands([], _Job) ->
     ok;

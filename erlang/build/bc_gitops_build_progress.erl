@@ -10,7 +10,7 @@
 -include("bc_gitops.hrl").
 -include_lib("kernel/include/logger.hrl").
 
--export([new/0, run/2, stage/2, log/2, received/2, read/1]).
+-export([new/0, run/2, stage/2, log/2, received/2, received/3, read/1]).
 
 -export_type([stage/0, progress/0]).
 
@@ -85,9 +85,14 @@ log(Name, Log) ->
 %% @doc What a transfer told of itself.
 -spec received(atom(), map()) -> ok.
 received(Name, Told) ->
+    received(Name, self(), Told).
+
+%% @doc The same, of a preparation that another process does.
+-spec received(atom(), pid(), map()) -> ok.
+received(Name, Pid, Told) ->
     Numbers = maps:filter(fun(_, Value) -> is_integer(Value) end, maps:with(?NUMBERS, Told)),
     Package = maps:filter(fun(_, Value) -> is_binary(Value) end, maps:with([package], Told)),
-    _ = ets:update_element(?TABLE, {Name, self()}, {4, maps:merge(Numbers, Package)}),
+    _ = ets:update_element(?TABLE, {Name, Pid}, {4, maps:merge(Numbers, Package)}),
     ok.
 
 %% @doc What is under way; where several processes prepare the same, what is furthest.

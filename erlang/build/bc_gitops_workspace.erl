@@ -226,13 +226,14 @@ delete_package(Name) ->
     end.
 
 %% @doc Drops all names, every build that is not in use, and what was fetched and kept: content,
-%% packages and the beginnings of downloads.
+%% packages, the beginnings of downloads and mirrors.
 -spec cleanup() -> ok | {error, term()}.
 cleanup() ->
     bc_gitops_workspace_cleaner:forget('_'),
     Root = bc_gitops_workspace_server:root(),
     [ok = bc_gitops_content_cache:trim(filename:join(Root, Kept), 0)
      || Kept <- [<<"content">>, <<"packages/tarballs">>, <<"unfinished">>]],
+    ok = bc_gitops_git_mirror:trim(Root, 0),
     bc_gitops_workspace_cleaner:delete_unused(all).
 
 %% @doc Which build tool a directory is for.

@@ -25,7 +25,7 @@
     allow_http => boolean(),
     allow_local => boolean()
 }.
--type request() :: #{op := follow | list | checkout | clone | pull,
+-type request() :: #{op := follow | list | checkout | clone | pull | mirror | drop_mirrors,
                      on_progress => bc_gitops_job:on_progress(), atom() => term()}.
 -type error() :: {error, {Kind :: atom(), Details :: map()}}.
 

@@ -2,9 +2,9 @@
 %%%
 %%% `/public/…' needs nothing, `/private/…' user and password. `/other/…' redirects to the private
 %%% ones under another host name, `/same/…' under the same. `/status/N' answers with that status. The
-%%% certificate is also that of all names below example.test.
+%%% certificate is also that of all names below example.test. The same is served without TLS.
 -module(bct_https).
--export([start/2, stop/1, url/2, access_log/1]).
+-export([start/2, stop/1, url/2, plain_url/2, access_log/1]).
 
 %% @doc Serves the repositories below Options' `root'; `user' and `password' open the private ones.
 %% What `pass' names stands below its name and comes from that port of this machine.
@@ -18,13 +18,14 @@ start(Dir0, #{root := Root, user := User, password := Password} = Options) ->
     Hash = string:trim(bct_server:run(openssl(), ["passwd", "-apr1", Password], Dir)),
     ok = file:write_file(filename:join(Dir, "users"), [User, ":", Hash, "\n"]),
     Port = bct_server:free_port(),
+    Plain = bct_server:free_port(),
     Socket = filename:join(Dir, "fcgi"),
     Config = filename:join(Dir, "nginx.conf"),
-    ok = file:write_file(Config, config(Dir, Port, Socket, Backend, Root, maps:get(pass, Options, #{}))),
+    ok = file:write_file(Config, config(Dir, {Port, Plain}, Socket, Backend, Root, maps:get(pass, Options, #{}))),
     Cgi = bct_server:start(Wrap, ["-c", "4", "-s", "unix:" ++ Socket], filename:join(Dir, "fcgi.log")),
     Web = bct_server:start(Nginx, ["-p", Dir, "-c", Config, "-e", "error.log"], filename:join(Dir, "nginx.log")),
     ok = bct_server:wait_tcp(Port),
-    #{dir => Dir, port => Port, processes => [Web, Cgi], ca => list_to_binary(filename:join(Dir, "ca.pem"))}.
+    #{dir => Dir, port => Port, plain => Plain, processes => [Web, Cgi], ca => list_to_binary(filename:join(Dir, "ca.pem"))}.
 
 stop(#{processes := Processes}) ->
     lists:foreach(fun bct_server:stop/1, Processes).
@@ -32,11 +33,14 @@ stop(#{processes := Processes}) ->
 url(#{port := Port}, Path) ->
     iolist_to_binary(io_lib:format("https://127.0.0.1:~b/~ts", [Port, Path])).
 
+plain_url(#{plain := Port}, Path) ->
+    iolist_to_binary(io_lib:format("http://127.0.0.1:~b/~ts", [Port, Path])).
+
 access_log(#{dir := Dir}) ->
     {ok, Log} = file:read_file(filename:join(Dir, "access.log")),
     Log.
 
-config(Dir, Port, Socket, Backend, Root, Pass) ->
+config(Dir, {Port, Plain}, Socket, Backend, Root, Pass) ->
     User = case bct_server:user() of "root" -> "user root;\n"; _ -> "" end,
     Cgi = [
         "fastcgi_pass unix:", Socket, ";\n"
@@ -61,7 +65,7 @@ config(Dir, Port, Socket, Backend, Root, Pass) ->
     [
         User, "daemon off;\nworker_processes 1;\npid ", Dir, "/nginx.pid;\nevents {}\nhttp {\n",
         "  access_log ", Dir, "/access.log;\n", Temp, "  client_max_body_size 0;\n",
-        "  server {\n    listen 127.0.0.1:", P, " ssl;\n    server_name 127.0.0.1 localhost;\n",
+        "  server {\n    listen 127.0.0.1:", P, " ssl;\n    listen 127.0.0.1:", integer_to_list(Plain), ";\n    server_name 127.0.0.1 localhost;\n",
         "    ssl_certificate ", Dir, "/server.pem;\n    ssl_certificate_key ", Dir, "/server.key;\n",
         "    location ~ ^/public(?<git_path>/.*)$ {\n", Cgi, "    }\n",
         "    location ~ ^/private(?<git_path>/.*)$ {\n      auth_basic git;\n      auth_basic_user_file ",

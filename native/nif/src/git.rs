@@ -3,7 +3,8 @@
 use bc_gitops_core::git::auth::Auth;
 use bc_gitops_core::git::local::{self, LogEntry};
 use bc_gitops_core::git::request::{
-    CheckedOut, DEFAULT_MAX_BYTES, Followed, Listing, Op, Outcome, Progress, RefKind, Request,
+    CheckedOut, DEFAULT_MAX_BYTES, Followed, Listing, Mirrored, Op, Outcome, Progress, RefKind,
+    Request,
 };
 use bc_gitops_core::url::Policy;
 use rustler::{Atom, Binary, Encoder, Env, Error, LocalPid, NifResult, Term};
@@ -19,6 +20,8 @@ impl Spoken for Request {
             Outcome::Listed(listing) => encode_listing(env, &listing),
             Outcome::Followed(followed) => encode_followed(env, &followed),
             Outcome::CheckedOut(done) => encode_checked_out(env, &done),
+            Outcome::Mirrored(done) => encode_mirrored(env, &done),
+            Outcome::Dropped(count) => map(env, &[(atoms::removed(), count.encode(env))]),
         }
     }
 
@@ -84,12 +87,16 @@ fn decode_request(term: Term<'_>) -> NifResult<Request> {
 
 fn decode_op(op: Atom, term: Term<'_>) -> NifResult<Op> {
     let url = || text(term, atoms::url());
-    let path = || need::<Binary>(term, atoms::path()).map(|path| path.to_vec());
+    let bytes = |key| need::<Binary>(term, key).map(|path| path.to_vec());
+    let path = || bytes(atoms::path());
+    let only = || Ok::<_, Error>(optional::<Vec<String>>(term, atoms::only())?.unwrap_or_default());
     let branch = || text(term, atoms::branch());
     let flag = |key| Ok::<_, Error>(optional(term, key)?.unwrap_or(false));
     if op == atoms::list() {
-        let only = optional::<Vec<String>>(term, atoms::only())?.unwrap_or_default();
-        Ok(Op::List { url: url()?, only })
+        Ok(Op::List {
+            url: url()?,
+            only: only()?,
+        })
     } else if op == atoms::follow() {
         Ok(Op::Follow {
             url: url()?,
@@ -115,6 +122,18 @@ fn decode_op(op: Atom, term: Term<'_>) -> NifResult<Op> {
         Ok(Op::Pull {
             path: path()?,
             branch: branch()?,
+        })
+    } else if op == atoms::mirror() {
+        Ok(Op::Mirror {
+            url: url()?,
+            root: bytes(atoms::root())?,
+            share: bytes(atoms::share())?,
+        })
+    } else if op == atoms::drop_mirrors() {
+        Ok(Op::DropMirrors {
+            root: bytes(atoms::root())?,
+            only: only()?,
+            keep: need(term, atoms::keep())?,
         })
     } else {
         Err(Error::BadArg)
@@ -189,6 +208,23 @@ fn encode_checked_out<'a>(env: Env<'a>, done: &CheckedOut) -> Term<'a> {
             (atoms::commit(), binary(env, done.commit.as_bytes())),
             (atoms::kind(), kind.encode(env)),
             (atoms::fetched_bytes(), done.fetched_bytes.encode(env)),
+        ],
+    )
+}
+
+fn encode_mirrored<'a>(env: Env<'a>, done: &Mirrored) -> Term<'a> {
+    let silent = done
+        .silent
+        .as_ref()
+        .map_or(atoms::undefined().encode(env), |why| {
+            binary(env, why.as_bytes())
+        });
+    map(
+        env,
+        &[
+            (atoms::heard(), done.heard.encode(env)),
+            (atoms::fetched_bytes(), done.fetched_bytes.encode(env)),
+            (atoms::silent(), silent),
         ],
     )
 }

@@ -37,7 +37,7 @@ pub(crate) fn run(
             path, reference, ..
         } => (path, reference),
         Op::Clone { path, branch, .. } | Op::Pull { path, branch } => (path, branch),
-        Op::List { .. } | Op::Follow { .. } => {
+        Op::List { .. } | Op::Follow { .. } | Op::Mirror { .. } | Op::DropMirrors { .. } => {
             return Err(GitError::new(Kind::BadPath, "not an op with a work tree"));
         }
     };
@@ -275,7 +275,8 @@ impl Job<'_> {
     }
 }
 
-fn is_kept(head: &Head) -> bool {
+/// Branches and tags, and not what an annotated tag names.
+pub(crate) fn is_kept(head: &Head) -> bool {
     (head.name.starts_with("refs/heads/") || head.name.starts_with("refs/tags/"))
         && !head.name.ends_with("^{}")
 }
@@ -307,7 +308,7 @@ fn write_refs(repository: &Repository, heads: &[Head]) -> std::result::Result<()
     Ok(())
 }
 
-fn write_origin(path: &Path, repository: &Repository, url: &Url) -> Result<()> {
+pub(crate) fn write_origin(path: &Path, repository: &Repository, url: &Url) -> Result<()> {
     let written = repository.config().and_then(|mut config| {
         config.set_str("remote.origin.url", &url.clean)?;
         config.set_str("remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*")

@@ -47,6 +47,20 @@ pub(crate) fn acquire(path: &Path, control: &Control) -> Result<PathLock> {
     }
 }
 
+/// The lock, unless another job works on the path.
+pub(crate) fn try_acquire(path: &Path, control: &Control) -> Option<PathLock> {
+    let path = canonical(path);
+    let mut holders = holders();
+    let map = holders.get_or_insert_with(HashMap::new);
+    (!map.contains_key(&path)).then(|| {
+        map.insert(path.clone(), control.id());
+        PathLock {
+            path,
+            holder: control.id(),
+        }
+    })
+}
+
 /// Takes every lock from a job, unless it writes a work tree. A job says that it writes before it
 /// checks its lock, and both look under the same mutex: one of them sees the other.
 pub(crate) fn revoke(control: &Control) {

@@ -1,7 +1,7 @@
-//! Git over libgit2: what a remote has, following a branch, ordinary checkouts, the local log.
+//! Git over libgit2: what a remote has, following a branch, ordinary checkouts, mirrors, the local log.
 //!
 //! ```text
-//! grammar ─▶ request, run as a job ─▶ list | follow | checkout
+//! grammar ─▶ request, run as a job ─▶ list | follow | checkout | mirror
 //!                          │                       │
 //!                 lock (one job per path)        session (auth, known_hosts, limits)
 //! ```
@@ -22,6 +22,7 @@ pub mod tree;
 #[doc(hidden)]
 pub mod known_hosts;
 mod lock;
+mod mirror;
 mod place;
 mod session;
 mod ssh_home;

@@ -134,6 +134,11 @@ impl<'a> Aside<'a> {
         Ok((aside, repository))
     }
 
+    /// Where it is until then.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Puts it in place. The old one stays until the new one stands.
     pub(crate) fn swap_in(self) -> Result<()> {
         let (git, old) = (git_dir(self.path), self.path.join(OLD));

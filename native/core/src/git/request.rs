@@ -7,7 +7,7 @@ use crate::job::{Control, Task};
 
 use super::auth::Auth;
 use super::error::{GitError, Result};
-use super::{checkout, follow, list, lock, options};
+use super::{checkout, follow, list, lock, mirror, options};
 
 /// The largest number of bytes that a job receives when nothing else is said.
 pub const DEFAULT_MAX_BYTES: u64 = 2 << 30;
@@ -68,6 +68,24 @@ pub enum Op {
         /// The branch.
         branch: String,
     },
+    /// What a public remote has, for those who ask for it again.
+    Mirror {
+        /// The remote.
+        url: String,
+        /// Where all mirrors are.
+        root: Vec<u8>,
+        /// The bare repository that is made for whoever asks.
+        share: Vec<u8>,
+    },
+    /// Mirrors that go, the one used longest ago first.
+    DropMirrors {
+        /// Where all mirrors are.
+        root: Vec<u8>,
+        /// Those of these remotes; all when empty.
+        only: Vec<String>,
+        /// The bytes that may stay.
+        keep: u64,
+    },
     /// An ordinary clone moved to what its remote has.
     Pull {
         /// The work tree.
@@ -102,6 +120,18 @@ impl Task for Request {
                 progress,
             })
             .map(Outcome::Followed),
+            Op::Mirror { url, root, share } => mirror::run(&mirror::Mirror {
+                request: self,
+                url,
+                root,
+                share,
+                control,
+                progress,
+            })
+            .map(Outcome::Mirrored),
+            Op::DropMirrors { root, only, keep } => {
+                mirror::clear(root, only, *keep, control).map(Outcome::Dropped)
+            }
             Op::Checkout { .. } | Op::Clone { .. } | Op::Pull { .. } => {
                 checkout::run(self, control, progress).map(Outcome::CheckedOut)
             }
@@ -123,9 +153,10 @@ impl Op {
         match self {
             Op::List { url, .. }
             | Op::Follow { url, .. }
+            | Op::Mirror { url, .. }
             | Op::Checkout { url, .. }
             | Op::Clone { url, .. } => url,
-            Op::Pull { .. } => "",
+            Op::Pull { .. } | Op::DropMirrors { .. } => "",
         }
     }
 }
@@ -139,6 +170,10 @@ pub enum Outcome {
     Followed(Followed),
     /// Of [`Op::Checkout`], [`Op::Clone`] and [`Op::Pull`].
     CheckedOut(CheckedOut),
+    /// Of [`Op::Mirror`].
+    Mirrored(Mirrored),
+    /// Of [`Op::DropMirrors`]: how many went.
+    Dropped(u64),
 }
 
 /// The branches and tags of a remote.
@@ -159,6 +194,17 @@ pub struct Followed {
     pub previous: Option<String>,
     /// What was received.
     pub fetched_bytes: u64,
+}
+
+/// A mirror that was shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirrored {
+    /// When the remote was last heard of, in seconds since 1970.
+    pub heard: u64,
+    /// What was received.
+    pub fetched_bytes: u64,
+    /// Why the remote was not heard now.
+    pub silent: Option<String>,
 }
 
 /// What stands in a work tree.

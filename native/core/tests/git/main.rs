@@ -1,5 +1,7 @@
 //! Git jobs against repositories that the system's git made.
 
+mod mirror;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
