@@ -32,7 +32,7 @@ tree_test_() ->
 read(Dir, Root, _Copy) ->
     File = fun(Name) -> filename:join(Root, Name) end,
     ok = file:write_file(File("here"), "text"),
-    ok = file:write_file(File("large"), binary:copy(<<"x">>, 1024 * 1024 + 1)),
+    ok = file:write_file(File("large"), binary:copy(<<"x">>, 8 * 1024 * 1024 + 1)),
     ok = file:write_file(filename:join(Dir, "outside"), "secret"),
     ok = file:make_symlink("here", File("link")),
     ok = file:make_symlink("../outside", File("out")),

@@ -91,9 +91,9 @@ called(Output, Dir) ->
         orelse lists:any(fun is_hook_crash/1, [Dir, bc_gitops_hex_plugins:project(Dir)]).
 
 is_hook_crash(Dir) ->
-    case file:read_file(filename:join(Dir, "rebar3.crashdump")) of
+    case bc_gitops_tree:read(Dir, "rebar3.crashdump") of
         {ok, Text} -> re:run(Text, "badrecord,\\s*not_found", [{capture, none}]) =:= match;
-        {error, _} -> false
+        none -> false
     end.
 
 %% The plugin of the hook's namespace, or all that are not there: a namespace may have any name. What
@@ -114,7 +114,7 @@ users(App, Plugins, Dir) ->
     Named = [filename:basename(filename:dirname(File))
              || Project <- [Dir, bc_gitops_hex_plugins:project(Dir)],
                 File <- filelib:wildcard("_checkouts/*/rebar.config", Project),
-                {ok, Text} <- [file:read_file(filename:join(Project, File))], re:run(Text, Pattern) =/= nomatch],
+                {ok, Text} <- [bc_gitops_tree:read(Project, File)], re:run(Text, Pattern) =/= nomatch],
     Name = atom_to_list(App),
     case {Named, Named -- [Name]} of
         {[], _} -> [Name, ", or a package that it needs, is"];

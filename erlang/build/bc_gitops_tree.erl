@@ -14,7 +14,7 @@
 -define(MAX_BYTES, 4 * 1024 * 1024 * 1024).
 -define(MAX_DEPTH, 64).
 %% The largest file that is read as a whole to learn something of a tree.
--define(MAX_READ, 1024 * 1024).
+-define(MAX_READ, 8 * 1024 * 1024).
 %% As many as a path lookup of the system follows.
 -define(MAX_LINKS, 40).
 
@@ -123,8 +123,8 @@ write_atomically(Path, Content) ->
 as_unwritable({error, Reason}, Path) when is_atom(Reason) -> synced({error, Reason}, Path);
 as_unwritable(Result, _Path) -> Result.
 
-%% @doc A small file of a tree that strangers wrote. Behind a link out of it may be what has no end, or
-%% never begins: a device, a log of the kernel.
+%% @doc A small file of a tree that strangers wrote, or their build. Behind a link out of it may be what
+%% has no end, or never begins: a device, a log of the kernel.
 -spec read(Root :: file:filename_all(), Name :: file:filename_all()) -> {ok, binary()} | none.
 read(Root, Name) ->
     case {real_path(Root), real_path(filename:join(Root, Name))} of
