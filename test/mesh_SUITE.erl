@@ -423,7 +423,8 @@ a_missing_piece_is_named(Config) ->
     stores([Store]),
     Result = prepare(demo_miss, source(Mcid)),
     ?assertMatch({error, {content_not_found, _}}, Result),
-    ?assertSays(Piece, Result).
+    ?assertSays(Piece, Result),
+    ?assertSays(Mcid, Result).
 
 hostile_manifests(Config) ->
     Store = store(dir(Config), "store"),

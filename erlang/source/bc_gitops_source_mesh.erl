@@ -45,14 +45,16 @@ fetch(App, #source_spec{mcid = Mcid}, {ok, #{revision := Revision}}, Dir, Option
         ok = bc_gitops_content_cache:trim(Cache)
     end.
 
-%% What is wrong with content does not say which content it is.
-named(Mcid, {error, {Kind, #{message := Message} = Details}}) when not is_map_key(mcid, Details) ->
+%% What is wrong with content, or with a piece of it, does not say which content it is.
+named(Mcid, {error, {_Kind, #{mcid := Mcid}}} = Error) ->
+    Error;
+named(Mcid, {error, {Kind, #{message := Message} = Details}}) ->
     Entry = case Details of
         #{entry := Name} -> [": ", Name];
         _ -> ""
     end,
     Text = bc_gitops_words:text("the content ~ts: ~ts~ts", [Mcid, Message, Entry]),
-    {error, {Kind, Details#{mcid => Mcid, message => Text}}};
+    {error, {Kind, (maps:merge(#{mcid => Mcid}, Details))#{message => Text}}};
 named(_Mcid, Result) ->
     Result.
 
