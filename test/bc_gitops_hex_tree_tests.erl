@@ -64,22 +64,24 @@ mix_reads_marks_and_a_lock_test() ->
 rebar3_finds_plugins_in_a_project_of_their_own_test() ->
     bct_dir:with("hextree", fun(Root) ->
         Plugin = fun(App, Source, Called) -> #{app => App, source => Source, called => Called} end,
-        Named = [Plugin(<<"if">>, hex, false), Plugin(<<"own">>, elsewhere, true), Plugin(<<"app3">>, hex, true)],
+        Named = [Plugin(<<"if">>, hex, no), Plugin(<<"own">>, elsewhere, perhaps), Plugin(<<"app3">>, hex, yes)],
         [First, Maker] = [package(Dir, N, [rebar3], plain)
                           || {N, Dir} <- [{1, Root}, {3, bc_gitops_hex_plugins:project(Root)}]],
         {ok, rebar3, Notes} = bc_gitops_hex_tree:arrange(<<"p1">>, [First#{plugins => Named}],
-                                                         [Maker#{plugins => [Plugin(<<"gone">>, hex, true)]}], Root),
+                                                         [Maker#{plugins => [Plugin(<<"gone">>, hex, yes)]}], Root),
         ?assertEqual([<<"the rebar3 plugin gone of p3 is left out: no registry has it in a version that fits">>,
                       <<"the rebar3 plugin own of p1 is left out: it does not come from Hex">>,
                       <<"rebar3 plugins that no build here calls are left out: if">>], Notes),
         Dirs = ["absent/*", "unused/*"],
-        ?assertEqual({ok, [{deps, [app1]}, {plugins, [app3]},
+        ?assertEqual({ok, [{deps, [app1]}, {plugins, [app3]}, {src_dirs, ["none"]},
                            {project_plugin_dirs, ["_plugins/_build/default/checkouts/*"
                                                   | ["_plugins/" ++ Each || Each <- Dirs]]}]},
                      file:consult(join(Root, "rebar.config"))),
-        ?assertEqual({ok, [{deps, [app3]}, {project_plugin_dirs, Dirs}]},
+        ?assertEqual({ok, [{plugins, [app3]}, {project_plugin_dirs, Dirs}]},
                      file:consult(join(Root, "_plugins/rebar.config"))),
-        ?assertEqual(["gone", "own"], bc_gitops_hex_plugins:absent(unicode:characters_to_list(Root))),
+        Absent = bc_gitops_hex_plugins:absent(unicode:characters_to_list(Root)),
+        ?assertEqual([{"gone", true}, {"own", true}],
+                     [{Name, filelib:is_regular(join(Root, File))} || {Name, File} <- Absent]),
         {ok, [{application, 'if', _}]} = file:consult(join(Root, "_plugins/unused/if/ebin/if.app")),
         ?assert(filelib:is_dir(join(Root, "_plugins/_checkouts/app3")))
     end).

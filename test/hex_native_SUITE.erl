@@ -83,8 +83,9 @@ plugins(Config) ->
     ok = bct_hex:publish(hexpm(Config), [bct_hex:plugin("bch_maker", "1.1.0", [], [])]),
     ?assertEqual({ok, #{lock => Plugins, retired => []}}, Choose(Plugins)),
     {ok, #{packages := Packages}} = fetch(Config, Lock),
-    Named = fun(App, Source) -> #{app => App, source => Source, called => true} end,
-    ?assertEqual([[Named(<<"bch_maker">>, hex), Named(<<"bch_own">>, elsewhere), Named(<<"bch_none">>, hex)], []],
+    Named = fun(App, Source, Called) -> #{app => App, source => Source, called => Called} end,
+    ?assertEqual([[Named(<<"bch_maker">>, hex, yes), Named(<<"bch_own">>, elsewhere, perhaps),
+                   Named(<<"bch_none">>, hex, perhaps)], []],
                  [Each || #{plugins := Each} <- Packages]),
     ok = bct_hex:tamper(hexpm(Config), <<"bch_maker">>, <<"1.1.0">>),
     ?assertMatch({error, {checksum_mismatch, #{package := <<"bch_maker">>, version := <<"1.1.0">>}}}, Choose([])).

@@ -11,6 +11,7 @@ all() ->
     [
         plugins_build_packages_and_are_no_part_of_them, a_plugin_is_locked, a_plugin_may_be_built_with_plugins,
         what_no_build_needs_is_left_out, a_plugin_that_is_needed_is_named,
+        a_plugin_that_does_not_compile_is_named_where_it_is_needed,
         a_plugin_that_was_changed_on_its_way_is_refused, an_index_that_is_forged_is_no_missing_plugin,
         from_git_rebar3_fetches_plugins_itself
     ].
@@ -86,11 +87,12 @@ a_plugin_may_be_built_with_plugins(Config) ->
     ok = said(bc_gitops:reconcile()),
     ?assertEqual({"2.0.0", [{"3.0.0", []}]}, bch_plugged_bch_maker:version()).
 
-%% Sources that rebar3 cannot compile may be for any of the plugins.
+%% A script that says something of hooks may mean any of the plugins.
 what_no_build_needs_is_left_out(Config) ->
     Own = "{bch_own, {git, \"https://127.0.0.1:1/own.git\", {branch, \"main\"}}}",
     Names = ["bch_nowhere", Own, "{bch_maker, \"~> 1.0\"}", "{bch_util, \"~> 9.0\"}"],
-    ok = publish_plugged(Config, [plugins(Names), called("bch_maker")], [{"src/bch_plugged.peg", "a <- 'b';\n"}]),
+    Script = [{"rebar.config.script", "%% no provider_hooks more\nCONFIG.\n"}],
+    ok = publish_plugged(Config, [plugins(Names), called("bch_maker")], Script),
     _ = push(Config, [{bch_plugged, "1.0.0"}]),
     _ = start(Config),
     ok = said(bc_gitops:reconcile()),
@@ -110,6 +112,22 @@ a_plugin_that_is_needed_is_named(Config) ->
     _ = push(Config, [{bch_outer, "1.0.0"}]),
     {error, {actions_failed, [_, _]}} = bc_gitops:reconcile(),
     _ = is_said(bch_outer, plugin_missing, ["bch_plugged, needed by bch_outer, is built", "take bch_outer from"]).
+
+%% bch_broken is named first, and may be called: a script says something of hooks.
+a_plugin_that_does_not_compile_is_named_where_it_is_needed(Config) ->
+    Script = [{"rebar.config.script", "%% no provider_hooks more\nCONFIG.\n"}],
+    ok = publish(Config, [bct_hex:plugin("bch_broken", "1.0.0", [], [{"src/bch_broken_x.erl", "x y z"}])]),
+    ok = publish_plugged(Config, [plugins(["bch_broken", "bch_maker"]), called("bch_maker")], Script),
+    _ = push(Config, [{bch_plugged, "1.0.0"}]),
+    _ = start(Config),
+    ok = said(bc_gitops:reconcile()),
+    ?assertEqual({"1.0.0", ["2.0.0"]}, bch_plugged_bch_maker:version()),
+    ok = publish(Config, [bct_hex:erlang("bch_needy", "1.0.0", [], [
+        {"rebar.config", ["{deps, []}.\n", plugins(["bch_broken"]), called("bch_broken")]}])]),
+    _ = push(Config, [{bch_needy, "1.0.0"}]),
+    {error, {actions_failed, [_]}} = bc_gitops:reconcile(),
+    _ = is_said(bch_needy, build_failed, ["bch_needy is built", "plugin bch_broken", "could not be built itself"]),
+    ?assert(is_logged(bch_needy, ["bch_broken_x.erl"])).
 
 a_plugin_that_was_changed_on_its_way_is_refused(Config) ->
     ok = publish_plugged(Config, [plugins(["bch_maker"]), called("bch_maker")]),

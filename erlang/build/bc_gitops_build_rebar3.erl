@@ -66,29 +66,40 @@ members(#{dir := Dir}) ->
     [filename:dirname(filename:dirname(File))
      || File <- filelib:wildcard("{apps,lib}/*/src/*.app.src", Dir)].
 
-%% @doc A package may be built with a plugin that no registry has, and most plugins that packages name are
-%% of use to their authors alone. rebar3 goes on without one until a hook calls it; then 3.19 says so, and
-%% 3.24 crashes.
+%% @doc A package may be built with a plugin that no registry has, or that does not compile, and most
+%% plugins that packages name are of use to their authors alone. rebar3 goes on without one until a hook
+%% calls it; then 3.19 says so, and 3.24 crashes.
 -spec failure(bc_gitops_build_tool:context(), binary()) ->
-    {plugin_missing, binary()} | unknown.
+    {plugin_missing | build_failed, binary()} | unknown.
 failure(#{deps := here, app := App, dir := Dir}, Output) ->
-    case called(Output, Dir) andalso missing(Output, Dir) of
-        [_ | _] = Plugins ->
+    Plugins = case is_call_of_nobody(Output, Dir) of
+        true -> suspects(Output, Dir);
+        false -> []
+    end,
+    {Broken, Missing} = lists:partition(fun(Name) -> bc_gitops_hex_plugins:is_fetched(Name, Dir) end, Plugins),
+    case {Missing, Broken} of
+        {[], []} ->
+            unknown;
+        {[], _} ->
+            Text = "~ts built with the rebar3 plugin ~ts, which could not be built itself; the build's log says why",
+            {build_failed, said(Text, [users(App, Broken, Dir), any_of(Broken)])};
+        {_, _} ->
             Text = "~ts built with the rebar3 plugin ~ts, which is not to be had from the configured Hex "
                    "registries; take ~s from its git repository (source type git): then rebar3 itself "
                    "fetches what it needs, plugins included",
-            Named = lists:join(" or ", Plugins),
-            {plugin_missing, bc_gitops_words:text(Text, [users(App, Plugins, Dir), Named, App])};
-        _ ->
-            unknown
+            {plugin_missing, said(Text, [users(App, Missing, Dir), any_of(Missing), App])}
     end;
 failure(_Context, _Output) ->
     unknown.
 
-%% Whether a hook found nobody who does what it calls.
-called(Output, Dir) ->
+said(Format, Args) -> bc_gitops_words:text(Format, Args).
+
+any_of(Names) -> lists:join(" or ", Names).
+
+%% Whether a hook found no plugin that does what it calls.
+is_call_of_nobody(Output, Dir) ->
     re:run(Output, "Unable to run (pre|post) hooks for .* not found", [{capture, none}]) =:= match
-        orelse lists:any(fun is_hook_crash/1, [Dir, bc_gitops_hex_plugins:project(Dir)]).
+        orelse is_hook_crash(Dir).
 
 is_hook_crash(Dir) ->
     case bc_gitops_tree:read(Dir, "rebar3.crashdump") of
@@ -96,25 +107,29 @@ is_hook_crash(Dir) ->
         none -> false
     end.
 
-%% The plugin of the hook's namespace, or all that are not there: a namespace may have any name. What
-%% rebar3 could not load by itself was named by a script.
-missing(Output, Dir) ->
-    Left = bc_gitops_hex_plugins:absent(Dir),
-    case [Name || {match, [Name]} <- [run(Output, "in namespace '([^']+)' not found")], lists:member(Name, Left)] of
-        [] -> Left ++ [Name || {match, [Name]} <- [run(Output, "Errors loading plugin (.+)\\. Run")]];
-        Named -> Named
+%% The plugin of the hook's namespace, or all that are not there: a namespace may have any name. Those
+%% that a script names are known from what rebar3 could not load.
+suspects(Output, Dir) ->
+    Absent = [Name || {Name, File} <- bc_gitops_hex_plugins:absent(Dir), bc_gitops_tree:read(Dir, File) =/= none],
+    Gone = lists:usort(Absent ++ words(Output, "Errors loading plugin (.+)\\. Run")),
+    case words(Output, "in namespace '([^']+)' not found") of
+        [Name] -> case lists:member(Name, Gone) of true -> [Name]; false -> Gone end;
+        _ -> Gone
     end.
 
-run(Output, Pattern) ->
-    re:run(Output, Pattern, [{capture, all_but_first, list}]).
+words(Output, Pattern) ->
+    case re:run(Output, Pattern, [global, {capture, all_but_first, list}]) of
+        {match, Found} -> lists:append(Found);
+        nomatch -> []
+    end.
 
 %% Whose configuration has the word in it.
 users(App, Plugins, Dir) ->
     Pattern = ["\\b(", lists:join("|", [["\\Q", Plugin, "\\E"] || Plugin <- Plugins]), ")\\b"],
     Named = [filename:basename(filename:dirname(File))
-             || Project <- [Dir, bc_gitops_hex_plugins:project(Dir)],
-                File <- filelib:wildcard("_checkouts/*/rebar.config", Project),
-                {ok, Text} <- [bc_gitops_tree:read(Project, File)], re:run(Text, Pattern) =/= nomatch],
+             || Place <- [".", bc_gitops_hex_plugins:project(".")],
+                File <- filelib:wildcard(filename:join(Place, "_checkouts/*/rebar.config"), Dir),
+                {ok, Text} <- [bc_gitops_tree:read(Dir, File)], re:run(Text, Pattern) =/= nomatch],
     Name = atom_to_list(App),
     case {Named, Named -- [Name]} of
         {[], _} -> [Name, ", or a package that it needs, is"];

@@ -133,6 +133,9 @@ rustler::atoms! {
     hex,
     elsewhere,
     called,
+    no,
+    perhaps,
+    yes,
 
     // kinds of error: hex
     package_not_found,

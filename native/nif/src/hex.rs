@@ -3,8 +3,8 @@
 use bc_gitops_core::git::auth::Auth;
 use bc_gitops_core::hex::repo::AuthKey;
 use bc_gitops_core::hex::{
-    Dependency, Fetch, Fetched, Locked, Op, Outcome, Plugin, Plugins, Progress, Repo, Request,
-    Resolve, Resolved, Retired, Source, limits,
+    Called, Dependency, Fetch, Fetched, Locked, Op, Outcome, Plugin, Plugins, Progress, Repo,
+    Request, Resolve, Resolved, Retired, Source, limits,
 };
 use bc_gitops_core::url::Policy;
 use rustler::{Atom, Binary, Encoder, Env, Error, LocalPid, NifResult, Term};
@@ -241,12 +241,17 @@ fn encode_plugin<'a>(env: Env<'a>, plugin: &Plugin) -> Term<'a> {
         Source::Hex { .. } => atoms::hex(),
         Source::Elsewhere => atoms::elsewhere(),
     };
+    let called = match plugin.called {
+        Called::No => atoms::no(),
+        Called::Perhaps => atoms::perhaps(),
+        Called::Yes => atoms::yes(),
+    };
     map(
         env,
         &[
             (atoms::app(), words(env, &plugin.app)),
             (atoms::source(), source.encode(env)),
-            (atoms::called(), plugin.called.encode(env)),
+            (atoms::called(), called.encode(env)),
         ],
     )
 }

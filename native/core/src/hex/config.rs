@@ -6,8 +6,9 @@
 //!
 //! Most plugins that packages name are of use to their authors alone (publishing, documentation,
 //! linting), and each costs every build the time to compile it and all that it needs. So a plugin
-//! counts as called where a hook of the build names it, and all of a package's where that cannot be
-//! told: by a hook with another name, by a script, or by sources that rebar3 itself cannot compile.
+//! counts where a hook of the build names it, and all of a package's where that cannot be told: a
+//! hook has another name, a script has hooks, or there are none but sources that rebar3 itself
+//! cannot compile.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -30,8 +31,19 @@ pub struct Plugin {
     pub app: String,
     /// Where it is from.
     pub source: Source,
-    /// Whether the package's build calls it, or may call it.
-    pub called: bool,
+    /// Whether the package's build calls it.
+    pub called: Called,
+}
+
+/// Whether something is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Called {
+    /// It is not.
+    No,
+    /// Something is that it may be.
+    Perhaps,
+    /// It is, by its name.
+    Yes,
 }
 
 /// Where a plugin is from.
@@ -52,8 +64,10 @@ pub enum Source {
 #[derive(Default)]
 struct Files {
     config: Vec<u8>,
-    /// Whether more than its configuration decides.
-    is_open: bool,
+    /// Whether a script makes hooks.
+    has_hooks: bool,
+    /// Whether there are sources in another language: a plugin may be its compiler without a hook.
+    is_foreign: bool,
 }
 
 /// The plugins that a package names, from its compressed files. Whatever cannot be read names none:
@@ -62,7 +76,7 @@ pub(super) fn plugins(contents: impl Read) -> Vec<Plugin> {
     let files = files(contents).unwrap_or_default();
     let text = erlang::decode(&files.config).unwrap_or_default();
     let terms = erlang::read_terms(&text).unwrap_or_default();
-    named(&terms, files.is_open)
+    named(&terms, &files)
 }
 
 fn files(contents: impl Read) -> io::Result<Files> {
@@ -75,32 +89,41 @@ fn files(contents: impl Read) -> io::Result<Files> {
         if !entry.header().entry_type().is_file() {
             continue;
         }
+        let mut limited = entry.take(limits::METADATA_BYTES);
         if path == Path::new("rebar.config") {
-            let mut limited = entry.take(limits::METADATA_BYTES);
             limited.read_to_end(&mut files.config)?;
+        } else if path == Path::new("rebar.config.script") {
+            let mut script = Vec::new();
+            limited.read_to_end(&mut script)?;
+            files.has_hooks = String::from_utf8_lossy(&script).contains("provider_hooks");
         } else {
-            files.is_open |= path == Path::new("rebar.config.script") || is_foreign(path);
+            files.is_foreign |= is_foreign(path);
         }
     }
     Ok(files)
 }
 
-/// A source in another language: a plugin may be its compiler without any hook.
 fn is_foreign(path: &Path) -> bool {
     let kind = path.extension().and_then(|kind| kind.to_str());
     path.starts_with("src") && kind.is_some_and(|kind| !KNOWN.contains(&kind))
 }
 
-fn named(terms: &[Node<'_>], is_open: bool) -> Vec<Plugin> {
+fn named(terms: &[Node<'_>], files: &Files) -> Vec<Plugin> {
     let sections = sections(terms);
     let all = |key| sections.iter().flat_map(move |terms| lists(terms, key));
     let mut plugins: Vec<Plugin> = all("plugins").flatten().filter_map(plugin).collect();
     plugins.truncate(limits::DEPENDENCIES);
     let calls: Vec<Option<&str>> = all("provider_hooks").flat_map(calls).collect();
     let is_plugin = |name: &str| plugins.iter().any(|plugin| plugin.app == name);
-    let any = is_open || calls.iter().any(|call| !call.is_some_and(is_plugin));
+    let any = files.has_hooks
+        || calls.iter().any(|call| !call.is_some_and(is_plugin))
+        || (files.is_foreign && calls.is_empty());
     for plugin in &mut plugins {
-        plugin.called = any || calls.contains(&Some(&plugin.app));
+        plugin.called = match any {
+            _ if calls.contains(&Some(&plugin.app)) => Called::Yes,
+            true => Called::Perhaps,
+            false => Called::No,
+        };
     }
     plugins
 }
@@ -154,7 +177,7 @@ fn plugin(node: &Node<'_>) -> Option<Plugin> {
     names::is_name(app).then(|| Plugin {
         app: app.to_owned(),
         source,
-        called: false,
+        called: Called::No,
     })
 }
 
@@ -217,7 +240,7 @@ fn items<'a>(node: &'a Node<'a>) -> &'a [Node<'a>] {
 pub(super) fn fuzz(bytes: &[u8]) {
     let _ = plugins(bytes);
     if let Ok(text) = erlang::decode(bytes) {
-        let _ = erlang::read_terms(&text).map(|terms| named(&terms, false));
+        let _ = erlang::read_terms(&text).map(|terms| named(&terms, &Files::default()));
     }
 }
 
@@ -225,8 +248,12 @@ pub(super) fn fuzz(bytes: &[u8]) {
 mod tests {
     use super::*;
 
-    /// `app package requirement` of each plugin, with a `+` where it is called.
-    fn read(text: &str, is_open: bool) -> Vec<String> {
+    fn read(text: &str) -> Vec<String> {
+        read_with(text, &Files::default())
+    }
+
+    /// `app package requirement` of each plugin, with a `+` where it is called, `?` where it may be.
+    fn read_with(text: &str, files: &Files) -> Vec<String> {
         let terms = erlang::read_terms(text).unwrap();
         let shown = |plugin: Plugin| {
             let source = match plugin.source {
@@ -236,10 +263,14 @@ mod tests {
                 } => format!("{package} {requirement}"),
                 Source::Elsewhere => "elsewhere".into(),
             };
-            let called = if plugin.called { " +" } else { "" };
+            let called = match plugin.called {
+                Called::Yes => " +",
+                Called::Perhaps => " ?",
+                Called::No => "",
+            };
             format!("{} {source}{called}", plugin.app)
         };
-        named(&terms, is_open).into_iter().map(shown).collect()
+        named(&terms, files).into_iter().map(shown).collect()
     }
 
     #[test]
@@ -258,27 +289,37 @@ mod tests {
             "i elsewhere",
             "j elsewhere",
         ];
-        assert_eq!(read(text, false), expected);
+        assert_eq!(read(text), expected);
     }
 
     #[test]
     fn a_plugin_is_called_by_a_hook_of_a_build() {
         let plugins = "{plugins, [pc, rebar3_hex]}.\n";
-        let with = |hooks: &str| read(&format!("{plugins}{{provider_hooks, [{hooks}]}}."), false);
+        let with = |hooks: &str| read(&format!("{plugins}{{provider_hooks, [{hooks}]}}."));
         let (pc, hex) = ("pc pc >= 0.0.0", "rebar3_hex rebar3_hex >= 0.0.0");
-        let called = |name: &str| format!("{name} +");
+        let perhaps = [format!("{pc} ?"), format!("{hex} ?")];
         assert_eq!(with("{pre, [{clean, {pc, clean}}]}"), [pc, hex]);
-        assert_eq!(
-            with("{pre, [{compile, {pc, compile}}, {clean, {pc, clean}}]}"),
-            [called(pc), hex.into()]
-        );
+        let named = "{pre, [{compile, {pc, compile}}, {clean, {pc, clean}}]}";
+        let called = [format!("{pc} +"), hex.to_owned()];
+        assert_eq!(with(named), called);
         for other in [
             "{post, [{app_compile, {protobuf, compile}}]}",
             "{pre, [{erlc_compile, generate}]}",
         ] {
-            assert_eq!(with(other), [called(pc), called(hex)], "{other}");
+            assert_eq!(with(other), perhaps, "{other}");
         }
-        assert_eq!(read(plugins, true), [called(pc), called(hex)]);
+        let scripted = Files {
+            has_hooks: true,
+            ..Files::default()
+        };
+        assert_eq!(read_with(plugins, &scripted), perhaps);
+        let foreign = Files {
+            is_foreign: true,
+            ..Files::default()
+        };
+        assert_eq!(read_with(plugins, &foreign), perhaps);
+        let hooks = format!("{plugins}{{provider_hooks, [{named}]}}.");
+        assert_eq!(read_with(&hooks, &foreign), called);
     }
 
     #[test]
@@ -288,7 +329,22 @@ mod tests {
             "{{profiles, [{{prod, [{{plugins, [a]}}]}}, {{test, [{{plugins, [t]}}]}}]}}.\n\
              {{overrides, [{{add, x, [{{plugins, [b]}}, {hooks}]}}, {{del, x, [{{plugins, [d]}}]}}]}}."
         );
-        assert_eq!(read(&text, false), ["a a >= 0.0.0 +", "b b >= 0.0.0"]);
+        assert_eq!(read(&text), ["a a >= 0.0.0 +", "b b >= 0.0.0"]);
+    }
+
+    /// What a package with C code looks like.
+    #[test]
+    fn a_whole_configuration_is_read() {
+        let text = "%% coding: latin-1\n{require_otp_vsn, \"R16|[2-9][0-9]\"}.\n\
+            {erl_opts, [debug_info, {platform_define, \"^2[1-9]\", 'HAVE_X'}, {d, 'A', $a}]}.\n\
+            {port_specs, [{\"win32\", \"priv/j.dll\", [\"c_src/*.c\"]},\n \
+              {\"(linux|darwin)\", \"priv/j.so\", [\"c_src/*.c\" \"c\"]}]}.\n\
+            {port_env, [{\"CFLAGS\", \"$CFLAGS -Ic_src/ -O3\"}, {\".*\", \"LDFLAGS\", \"\\\\\\\"x\\\"\"}]}.\n\
+            {map, #{<<\"k\"/utf8>> => [1.0e3, 16#ff, -1 | tail]}}.\n\
+            {plugins, [{pc, \"~> 1.0\"}, rebar3_hex]}.\n\
+            {provider_hooks, [{pre, [{compile, {pc, compile}}, {clean, {pc, clean}}]}]}.\n";
+        let expected = ["pc pc ~> 1.0 +", "rebar3_hex rebar3_hex >= 0.0.0"];
+        assert_eq!(read(text), expected);
     }
 
     #[test]

@@ -46,7 +46,7 @@ mod transport;
 mod version;
 mod web;
 
-pub use config::{Plugin, Source};
+pub use config::{Called, Plugin, Source};
 pub use error::HexError;
 pub use fetch::{Fetch, Fetched, Progress};
 pub use lock::Locked;

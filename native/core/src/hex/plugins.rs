@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::answer::Answer;
-use super::config::{Plugin, Source};
+use super::config::{Called, Plugin, Source};
 use super::error::{HexError, Kind, Result};
 use super::fetch::{self, Fetch, Progress};
 use super::lock::{self, Locked};
@@ -223,7 +223,7 @@ fn wish(plugin: &Plugin) -> Option<Dependency> {
     else {
         return None;
     };
-    let is_wanted = plugin.called && Requirement::parse(requirement).is_some();
+    let is_wanted = plugin.called != Called::No && Requirement::parse(requirement).is_some();
     is_wanted.then(|| Dependency {
         name: package.clone(),
         app: plugin.app.clone(),

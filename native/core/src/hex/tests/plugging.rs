@@ -2,7 +2,7 @@
 
 use super::super::error::{Fact, Kind};
 use super::super::lock::Locked;
-use super::super::{Plugin, Source};
+use super::super::{Called, Plugin, Source};
 use super::world::{Weather, World};
 use super::{Bench, fact, versions};
 
@@ -115,7 +115,7 @@ fn what_a_package_names_is_told_when_it_is_fetched() {
             package: "pc".into(),
             requirement: ">= 0.0.0".into(),
         },
-        called: true,
+        called: Called::Yes,
     };
     assert_eq!(named, [&pc]);
 }
