@@ -8,6 +8,25 @@ names_test() ->
     ?assertEqual([], [Name || Name <- Good, not bc_gitops_build_app:is_name(Name)]),
     ?assertEqual([], [Name || Name <- Bad, bc_gitops_build_app:is_name(Name)]).
 
+%% Read in a VM that has room for few atoms: its end would be the test's.
+a_file_full_of_names_leaves_room_for_others_test_() ->
+    {timeout, 60, fun() -> bct_dir:with("atoms", fun(Dir) ->
+        File = filename:join([Dir, "ebin", "full.app"]),
+        ok = filelib:ensure_dir(File),
+        Write = fun(Names) ->
+            ok = file:write_file(File, ["{application,full,[{vsn,\"1\"},{modules,[",
+                lists:join(",", [["m", integer_to_list(N)] || N <- lists:seq(1, Names)]), "]}]}."])
+        end,
+        Args = ["+t", "60000", "-pa", filename:dirname(code:which(bc_gitops_build_app))],
+        {ok, Peer, _} = peer:start(#{connection => standard_io, args => Args}),
+        Read = fun() -> peer:call(Peer, bc_gitops_build_app, read, [Dir, "full"]) end,
+        Write(60000),
+        ?assertMatch({error, {too_many_atoms, _}}, Read()),
+        Write(100),
+        ?assertMatch({ok, #{name := full}}, Read()),
+        peer:stop(Peer)
+    end) end}.
+
 app(Name, Needs) -> #{name => Name, needs => Needs}.
 
 dependencies_come_first_test() ->

@@ -27,6 +27,9 @@
 -define(MAX_MODULES, 10000).
 %% Names of applications and modules become atoms, which are never freed.
 -define(ATOM_SHARE, 0.8).
+%% What one atom takes of a file at least, with its comma; half of it, since another build may be read
+%% at the same time.
+-define(BYTES_PER_ATOM, 2).
 
 %% @doc Whether a text is the name of an application, fit to be a directory's name.
 -spec is_name(binary() | string()) -> boolean().
@@ -42,14 +45,16 @@ app_names(Dir) ->
 -spec read(file:filename(), string()) -> {ok, app()} | {error, {atom(), map()}}.
 read(Dir, Name) ->
     File = filename:join([Dir, "ebin", Name ++ ".app"]),
-    case {filelib:file_size(File) =< ?MAX_APP_FILE, atoms_left()} of
+    Size = filelib:file_size(File),
+    case {Size =< ?MAX_APP_FILE, has_room(Size div ?BYTES_PER_ATOM)} of
         {true, true} -> parse(file:consult(File), Dir, Name, File);
         {false, _} -> invalid(File, "larger than any .app file");
         {_, false} -> {error, {too_many_atoms, #{file => path(File)}}}
     end.
 
-atoms_left() ->
-    erlang:system_info(atom_count) < ?ATOM_SHARE * erlang:system_info(atom_limit).
+%% A full table of atoms ends the VM.
+has_room(Atoms) ->
+    erlang:system_info(atom_count) + Atoms < ?ATOM_SHARE * erlang:system_info(atom_limit).
 
 parse({ok, [{application, App, Properties}]}, Dir, Name, File) when is_atom(App) ->
     Fields = case is_list_to_its_end(Properties) of
