@@ -12,25 +12,24 @@ another_library_asks_for_a_restart_test() ->
 
 %% A VM that has everything but the library: the application starts, and says what is missing.
 without_its_library_it_starts_and_says_so_test_() ->
-    {timeout, 60, fun() ->
+    {timeout, 600, fun() ->
         Dir = bct_dir:make("library"),
         Ebin = filename:join([Dir, "bc_gitops", "ebin"]),
         ok = copy(filename:dirname(code:which(bc_gitops)), Ebin),
-        {ok, Peer, _} = peer:start(#{
-            connection => standard_io, wait_boot => 60000,
+        Peer = bct_peer:start(#{
             args => ["-pa", unicode:characters_to_list(Ebin), "-kernel", "logger_level", "none"]
         }),
         try
-            ok = peer:call(Peer, application, load, [bc_gitops]),
-            [ok = peer:call(Peer, application, set_env, [bc_gitops, Key, unicode:characters_to_list(Value)])
+            ok = bct_peer:call(Peer, application, load, [bc_gitops]),
+            [ok = bct_peer:call(Peer, application, set_env, [bc_gitops, Key, unicode:characters_to_list(Value)])
              || {Key, Value} <- [
                     {repo_url, filename:join(Dir, "repo")}, {local_path, filename:join(Dir, "clone")},
                     {state_path, filename:join(Dir, "state")}, {workspace_path, filename:join(Dir, "workspace")}
                 ]],
-            {ok, _} = peer:call(Peer, application, ensure_all_started, [bc_gitops]),
-            {error, {native_not_loaded, #{message := Message}} = Reason} = peer:call(Peer, bc_gitops, status, []),
+            {ok, _} = bct_peer:call(Peer, application, ensure_all_started, [bc_gitops]),
+            {error, {native_not_loaded, #{message := Message}} = Reason} = bct_peer:call(Peer, bc_gitops, status, []),
             ?assertNotEqual(nomatch, string:find(Message, "bc_gitops_nif.so is missing")),
-            ?assertEqual({error, Reason}, peer:call(Peer, bc_gitops, start_reconciler, [#{}]))
+            ?assertEqual({error, Reason}, bct_peer:call(Peer, bc_gitops, start_reconciler, [#{}]))
         after
             peer:stop(Peer),
             bct_dir:remove(Dir)

@@ -149,7 +149,7 @@ user_configuration_is_ignored(Config) ->
     ok = file:write_file(filename:join(Home, ".gitconfig"),
                          ["[url \"file:///nonexistent\"]\n insteadOf = ", bct_repo:url(?config(repo, Config)), "\n"]),
     with_peer([{"HOME", binary_to_list(Home)}], fun(Peer) ->
-        ?assertMatch({ok, _}, peer:call(Peer, bc_gitops_git, request, [request(Config), 10000]))
+        ?assertMatch({ok, _}, bct_peer:call(Peer, bc_gitops_git, request, [request(Config), 60000]))
     end).
 
 no_change_poll_fetches_nothing(Config) ->
@@ -239,9 +239,9 @@ killed_during_fetch(Config) ->
             Files = [{io_lib:format("big~b-~b", [N, F]), rand:bytes(300000)} || F <- lists:seq(1, 10)],
             Commit = bct_repo:commit(Repo, Files),
             {Delay, Next} = rand:uniform_s(60, Random),
-            {ok, Peer, _} = peer:start(#{connection => standard_io, args => paths()}),
-            Pid = list_to_integer(peer:call(Peer, os, getpid, [])),
-            ok = peer:call(Peer, bc_gitops_native, check, []),
+            Peer = bct_peer:start(#{args => paths()}),
+            Pid = list_to_integer(bct_peer:call(Peer, os, getpid, [])),
+            ok = bct_peer:call(Peer, bc_gitops_native, check, []),
             ok = peer:cast(Peer, bc_gitops_git, request, [request(Config), 60000]),
             receive after Delay -> ok end,
             _ = bct_server:run(bct_server:program("kill", "procps"), ["-9", integer_to_list(Pid)], "/"),
@@ -277,9 +277,9 @@ silent_server(Config) ->
 jobs_on_one_path_wait(Config) ->
     {Listen, Url} = silent(),
     {ok, Job, Ref, _} = bc_gitops_git:start((request(Config))#{url => Url}, 60000),
-    {ok, Socket} = gen_tcp:accept(Listen, 5000),
+    {ok, Socket} = gen_tcp:accept(Listen, 60000),
     ?assertMatch({error, {timeout, #{path := _}}}, bc_gitops_git:request(request(Config), 300)),
-    {ok, _, Waiting, _} = bc_gitops_git:start(request(Config), 20000),
+    {ok, _, Waiting, _} = bc_gitops_git:start(request(Config), 60000),
     ok = bc_gitops_git:cancel(Job),
     receive {bc_gitops_job, Ref, Cancelled} -> ?assertMatch({error, {cancelled, _}}, Cancelled) end,
     receive {bc_gitops_job, Waiting, Done} -> ?assertMatch({ok, _}, Done) end,
@@ -290,7 +290,7 @@ dead_caller_cancels(Config) ->
     {Listen, Url} = silent(),
     Request = (request(Config))#{url => Url},
     Caller = spawn(fun() -> bc_gitops_git:request(Request, 60000) end),
-    {ok, Socket} = gen_tcp:accept(Listen, 5000),
+    {ok, Socket} = gen_tcp:accept(Listen, 60000),
     exit(Caller, kill),
     {Time, {ok, _}} = timer:tc(fun() -> follow(Config) end),
     ?assert(Time < 20000000),
@@ -306,7 +306,7 @@ dead_caller_cancels(Config) ->
 cancelled_while_silent(Config) ->
     {Listen, Url} = silent(),
     {ok, Job, Ref, _} = bc_gitops_git:start((request(Config))#{url => Url}, 60000),
-    {ok, _Socket} = gen_tcp:accept(Listen, 5000),
+    {ok, _Socket} = gen_tcp:accept(Listen, 60000),
     {Time, Answer} = timer:tc(fun() -> ok = bc_gitops_git:cancel(Job), receive {bc_gitops_job, Ref, A} -> A end end),
     ?assertMatch({error, {cancelled, _}}, Answer),
     ?assert(Time < 20000000),
@@ -520,7 +520,7 @@ checkout(Config, Ref, More) ->
     ask(Config, maps:merge(#{op => checkout, ref => Ref}, More)).
 
 ask(Config, More) ->
-    bc_gitops_git:request(maps:merge((request(Config))#{ref => <<"main">>}, More), 20000).
+    bc_gitops_git:request(maps:merge((request(Config))#{ref => <<"main">>}, More), 60000).
 
 request(Config) ->
     #{op => follow, url => bct_repo:url(?config(repo, Config)), path => ?config(clone, Config), branch => <<"main">>,
@@ -536,5 +536,5 @@ paths() ->
     ["-pa", filename:dirname(code:which(bc_gitops_git))].
 
 with_peer(Env, Fun) ->
-    {ok, Peer, _} = peer:start(#{connection => standard_io, env => Env, args => paths()}),
+    Peer = bct_peer:start(#{env => Env, args => paths()}),
     try Fun(Peer) after peer:stop(Peer) end.

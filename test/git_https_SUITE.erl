@@ -47,7 +47,7 @@ init_per_testcase(Case, Config) ->
 untrusted_certificate(Config) ->
     with_peer([], fun(Peer) ->
         Request = (request(Config, "public/"))#{auth => #{}},
-        Result = peer:call(Peer, bc_gitops_git, request, [Request, 10000]),
+        Result = bct_peer:call(Peer, bc_gitops_git, request, [Request, 60000]),
         ?assertMatch({error, {certificate, #{url := _}}}, Result)
     end).
 
@@ -64,7 +64,7 @@ token_in_environment(Config) ->
     with_peer([{"BCT_TOKEN", binary_to_list(?CANARY)}], fun(Peer) ->
         Auth = #{username => ?USER, token_env => <<"BCT_TOKEN">>, ca_file => ca(Config)},
         Request = (request(Config, "private/"))#{auth => Auth},
-        ?assertMatch({ok, _}, peer:call(Peer, bc_gitops_git, request, [Request, 10000]))
+        ?assertMatch({ok, _}, bct_peer:call(Peer, bc_gitops_git, request, [Request, 60000]))
     end),
     Auth = #{username => ?USER, token_env => <<"BCT_NO_SUCH_VARIABLE">>},
     ?assertMatch({error, {auth_failed, _}}, ask(Config, "private/", Auth)).
@@ -216,7 +216,7 @@ ask(Config, Prefix, Auth) ->
 
 ask(Config, Prefix, Auth, More) ->
     Request = maps:merge(request(Config, Prefix), More),
-    bc_gitops_git:request(Request#{auth => maps:merge(#{ca_file => ca(Config)}, Auth)}, 20000).
+    bc_gitops_git:request(Request#{auth => maps:merge(#{ca_file => ca(Config)}, Auth)}, 60000).
 
 request(Config, Prefix) ->
     #{op => follow, url => bct_https:url(?config(server, Config), [Prefix, ?config(name, Config)]),
@@ -244,5 +244,5 @@ log_of(Config) ->
 
 with_peer(Env, Fun) ->
     Args = ["-pa", filename:dirname(code:which(bc_gitops_git))],
-    {ok, Peer, _} = peer:start(#{connection => standard_io, env => Env, args => Args}),
+    Peer = bct_peer:start(#{env => Env, args => Args}),
     try Fun(Peer) after peer:stop(Peer) end.

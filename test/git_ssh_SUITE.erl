@@ -61,7 +61,7 @@ agent(Config) ->
     #{key := Key} = Sshd = ?config(sshd, Config),
     {Socket, Agent} = bct_sshd:agent(?config(work, Config), Key),
     with_peer([{"SSH_AUTH_SOCK", Socket}], fun(Peer) ->
-        ?assertMatch({ok, _}, peer:call(Peer, bc_gitops_git, request, [request(Config, auth(Sshd, #{})), 10000]))
+        ?assertMatch({ok, _}, bct_peer:call(Peer, bc_gitops_git, request, [request(Config, auth(Sshd, #{})), 60000]))
     end),
     bct_server:stop(Agent).
 
@@ -70,7 +70,7 @@ no_key(Config) ->
     Home = filename:join(?config(work, Config), "home"),
     ok = filelib:ensure_path(Home),
     with_peer([{"SSH_AUTH_SOCK", false}, {"HOME", binary_to_list(Home)}], fun(Peer) ->
-        Result = peer:call(Peer, bc_gitops_git, request, [request(Config, auth(Sshd, #{})), 10000]),
+        Result = bct_peer:call(Peer, bc_gitops_git, request, [request(Config, auth(Sshd, #{})), 60000]),
         ?assertMatch({error, {auth_failed, _}}, Result)
     end).
 
@@ -109,7 +109,7 @@ other_key_type_is_asked_for(Config) ->
         Known = known_hosts(Config, bct_sshd:known_hosts(Dir, Type, Port)),
         Request = request(Config, auth(Sshd, #{ssh_key => Key, known_hosts => Known})),
         Url = bct_sshd:url(Sshd, ?config(repo, Config)),
-        bc_gitops_git:request(Request#{op => list, url => Url}, 10000)
+        bc_gitops_git:request(Request#{op => list, url => Url}, 60000)
     end,
     [?assertMatch({Type, {ok, _}}, {Type, Try(Type)}) || Type <- ["rsa", "ed25519", "ecdsa"]],
     bct_sshd:stop(Sshd).
@@ -122,7 +122,7 @@ home_known_hosts(Config) ->
     ok = file:change_mode(Key, 8#600),
     {ok, _} = file:copy(Key, filename:join(Home, ".ssh/id_ed25519")),
     with_peer([{"SSH_AUTH_SOCK", false}, {"HOME", binary_to_list(Home)}], fun(Peer) ->
-        ?assertMatch({ok, _}, peer:call(Peer, bc_gitops_git, request, [request(Config, #{}), 10000]))
+        ?assertMatch({ok, _}, bct_peer:call(Peer, bc_gitops_git, request, [request(Config, #{}), 60000]))
     end).
 
 missing_known_hosts(Config) ->
@@ -134,7 +134,7 @@ missing_repository(Config) ->
     #{key := Key} = Sshd = ?config(sshd, Config),
     Request = request(Config, auth(Sshd, #{ssh_key => Key})),
     Url = bct_sshd:url(Sshd, "/nonexistent/repo"),
-    ?assertMatch({error, {not_found, _}}, bc_gitops_git:request(Request#{url => Url}, 10000)).
+    ?assertMatch({error, {not_found, _}}, bc_gitops_git:request(Request#{url => Url}, 60000)).
 
 shallow_then_incremental(Config) ->
     #{key := Key} = Sshd = ?config(sshd, Config),
@@ -163,7 +163,7 @@ checkout_with_submodule(Config) ->
     _ = bct_repo:git(Repo, ["submodule", "add", "-q", "../sub", "deps/sub"]),
     Commit = bct_repo:commit(Repo, []),
     Request = (request(Config, auth(Sshd, #{ssh_key => Key})))#{op => checkout, ref => <<"main">>},
-    ?assertMatch({ok, #{commit := Commit, kind := branch}}, bc_gitops_git:request(Request, 10000)),
+    ?assertMatch({ok, #{commit := Commit, kind := branch}}, bc_gitops_git:request(Request, 60000)),
     ?assert(filelib:is_regular(filename:join(clone(Config), "deps/sub/in_sub"))).
 
 no_change_poll(Config) ->
@@ -178,9 +178,9 @@ server_goes_away(Config) ->
     Dir = filename:join(?config(work, Config), "sshd"),
     #{key := Key} = Sshd = bct_sshd:start(Dir),
     Request = (request(Config, auth(Sshd, #{ssh_key => Key})))#{url => bct_sshd:url(Sshd, ?config(repo, Config))},
-    {ok, #{commit := Commit}} = bc_gitops_git:request(Request, 10000),
+    {ok, #{commit := Commit}} = bc_gitops_git:request(Request, 60000),
     bct_sshd:stop(Sshd),
-    ?assertMatch({error, {unreachable, _}}, bc_gitops_git:request(Request, 10000)),
+    ?assertMatch({error, {unreachable, _}}, bc_gitops_git:request(Request, 60000)),
     ?assertEqual({ok, Commit}, bc_gitops_git:get_head_commit(clone(Config))).
 
 cancel_during_transfer(Config) ->
@@ -210,7 +210,7 @@ canary(Config) ->
     Url = iolist_to_binary(io_lib:format("ssh://~ts:~ts@127.0.0.1:~b~ts", [User, Quoted, Port, ?config(repo, Config)])),
     Auth = auth(Sshd, #{ssh_key => Key, ssh_passphrase_file => Phrase}),
     Request = (request(Config, Auth))#{url => Url},
-    Ask = fun(Change) -> bc_gitops_git:request(maps:merge(Request, Change), 10000) end,
+    Ask = fun(Change) -> bc_gitops_git:request(maps:merge(Request, Change), 60000) end,
     Good = Ask(#{}),
     ?assertMatch({ok, _}, Good),
     Errors = [Ask(#{branch => <<"none">>}), Ask(#{auth => Auth#{known_hosts => <<"/nonexistent">>}}),
@@ -224,7 +224,7 @@ canary(Config) ->
 %%% Helpers
 
 follow(Config, Auth) ->
-    bc_gitops_git:request(request(Config, Auth), 20000).
+    bc_gitops_git:request(request(Config, Auth), 60000).
 
 request(Config, Auth) ->
     #{op => follow, url => bct_sshd:url(?config(sshd, Config), ?config(repo, Config)), path => clone(Config),
@@ -249,5 +249,5 @@ fingerprint(Dir, Type) ->
 with_peer(Env, Fun) ->
     Unset = [{Name, Value} || {Name, Value} <- Env, Value =/= false],
     Args = lists:append([["-env", Name, ""] || {Name, false} <- Env]) ++ ["-pa", filename:dirname(code:which(bc_gitops_git))],
-    {ok, Peer, _} = peer:start(#{connection => standard_io, env => Unset, args => Args}),
+    Peer = bct_peer:start(#{env => Unset, args => Args}),
     try Fun(Peer) after peer:stop(Peer) end.

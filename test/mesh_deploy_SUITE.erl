@@ -168,7 +168,7 @@ with_nodes(Config, Fun) ->
 prepare(Vm, Config, Stores, Name, Mcid) ->
     ok = bct_vm:call(Vm, bc_gitops_workspace, init, [filename:join(?config(dir, Config), "asker")]),
     ok = bct_vm:call(Vm, application, set_env, [bc_gitops, content_stores, Stores]),
-    bct_vm:call(Vm, bc_gitops_workspace, prepare, [Name, source(Mcid), #{timeout => 30000}]).
+    bct_vm:call(Vm, bc_gitops_workspace, prepare, [Name, source(Mcid), #{timeout => 120000}]).
 
 another_node_has_the_content(Config) ->
     with_nodes(Config, fun(Store, Keeper, _Holder, Asker) ->

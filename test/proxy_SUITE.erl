@@ -135,6 +135,6 @@ download(Vm, Url) ->
 download(Url) ->
     #{git_ca_file := Ca, local_path := Near} = bc_gitops_config:current(),
     Path = filename:join(filename:dirname(Near), "downloaded"),
-    Request = #{url => Url, path => Path, timeout => 20000, auth => #{allow_http => true, ca_file => Ca}},
+    Request = #{url => Url, path => Path, timeout => 60000, auth => #{allow_http => true, ca_file => Ca}},
     Start = fun(Pid, Ref) -> bc_gitops_native:download_start(Request, Pid, Ref) end,
-    bc_gitops_job:run(Start, 20000, fun(_) -> ok end).
+    bc_gitops_job:run(Start, 60000, fun(_) -> ok end).

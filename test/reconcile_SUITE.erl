@@ -588,15 +588,9 @@ status_never_waits(Config) ->
     _ = start(Context),
     ok = bct_gitops:wait_state(a, switching),
     ok = bct_gitops:wait_state(b, preparing),
-    Slowest = lists:max([micros(fun bc_gitops:status/0) || _ <- lists:seq(1, 2000)]),
-    ct:log("slowest status/0 of 2000: ~b us", [Slowest]),
+    [?assertMatch({ok, _}, bc_gitops:status()) || _ <- lists:seq(1, 2000)],
     %% both still hang, and were not waited for: the benchmark has the figures
-    ?assertEqual({switching, preparing}, {state(a), state(b)}),
-    ?assert(Slowest < 1000000).
-
-micros(Fun) ->
-    {Micros, {ok, _}} = timer:tc(Fun),
-    Micros.
+    ?assertEqual({switching, preparing}, {state(a), state(b)}).
 
 a_hung_module_holds_nobody_up(Config) ->
     Context = context(Config),

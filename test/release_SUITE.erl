@@ -101,10 +101,10 @@ release_of_mix_brings_its_elixir(Config) ->
     {ok, #{libs := Libs, tool := release}} = prepare_archive(bct_shelf, "0.3.0", Archive, Config),
     ?assertEqual([elixir, logger, bct_shelf], [Name || #{name := Name} <- Libs]),
     Paths = [unicode:characters_to_list(filename:join(Path, "ebin")) || #{path := Path} <- Libs],
-    {ok, Peer, _} = peer:start(#{connection => standard_io, args => ["-pa" | Paths]}),
-    {ok, _} = peer:call(Peer, application, ensure_all_started, [bct_shelf]),
-    ?assertEqual({<<"0.3.0">>, 9}, {peer:call(Peer, 'Elixir.BctShelf', version, []),
-                                    peer:call(Peer, 'Elixir.BctShelf', area, [3])}),
+    Peer = bct_peer:start(#{args => ["-pa" | Paths]}),
+    {ok, _} = bct_peer:call(Peer, application, ensure_all_started, [bct_shelf]),
+    ?assertEqual({<<"0.3.0">>, 9}, {bct_peer:call(Peer, 'Elixir.BctShelf', version, []),
+                                    bct_peer:call(Peer, 'Elixir.BctShelf', area, [3])}),
     peer:stop(Peer).
 
 %% mix strips what it releases, so that nothing can consolidate its protocols: they work all the same.

@@ -74,7 +74,7 @@ switch_ended_by_a_stop_is_finished_later(Config) ->
 %% A client calls one application while others are deployed, upgraded, rolled back, hang and go.
 no_other_app_loses_a_call(Config) ->
     {ok, _} = bc_gitops_runtime_default:deploy(bct_runtime:spec_for(app(Config, rt_steady, "1.0.0", #{}), #{})),
-    Client = spawn_link(fun() -> client(0, 0) end),
+    Client = spawn_link(fun() -> client(0) end),
     Hang = "receive never -> ok end.",
     Steps = [
         {"1.0.0", #{prep_stop => ["prep_stop(_) -> ", Hang]}, ok},
@@ -86,16 +86,13 @@ no_other_app_loses_a_call(Config) ->
      || {Vsn, Callbacks, Expected} <- Steps],
     ok = bc_gitops_runtime_default:remove(rt_rough),
     Client ! {stop, self()},
-    receive {calls, Calls, Longest} ->
-        ct:pal("~b calls, the longest ~b us", [Calls, Longest]),
-        true = Calls > 1000,
-        true = Longest < 1000000
-    end.
+    receive {calls, Calls} -> true = Calls > 1000 end.
 
-client(Calls, Longest) ->
-    receive {stop, From} -> From ! {calls, Calls, Longest}
+%% Linked: a call that fails fails the test.
+client(Calls) ->
+    receive {stop, From} -> From ! {calls, Calls}
     after 0 ->
-        {Time, "1.0.0"} = timer:tc(fun() -> apply(rt_steady, version, []) end),
+        "1.0.0" = apply(rt_steady, version, []),
         erlang:yield(),
-        client(Calls + 1, max(Time, Longest))
+        client(Calls + 1)
     end.

@@ -86,7 +86,7 @@ accepted(gen_tcp, Listen) ->
     gen_tcp:accept(Listen);
 accepted(ssl, Listen) ->
     {ok, Socket} = ssl:transport_accept(Listen),
-    ssl:handshake(Socket, 10000).
+    ssl:handshake(Socket, 120000).
 
 serve(Transport, Socket, Owner, Server, Handler) ->
     case request(Transport, Socket, undefined, #{}) of

@@ -6,7 +6,6 @@
 -export([setup/1, start/1, start/2, teardown/1, config/2]).
 -export([spec/2, spec/3, push/2, delete/2, version/1, state/1, details/1, wait_state/2, wait_for/1]).
 
--define(WAIT, 10000).
 
 %% @doc A fresh directory with an empty repository in it.
 setup(Name) ->
@@ -68,15 +67,4 @@ wait_state(Name, State) ->
 
 %% @doc Waits until a condition holds that no message announces.
 wait_for(Condition) ->
-    wait_for(Condition, erlang:monotonic_time(millisecond) + ?WAIT).
-
-wait_for(Condition, Deadline) ->
-    case Condition() of
-        true ->
-            ok;
-        false ->
-            case erlang:monotonic_time(millisecond) > Deadline of
-                true -> error({never, bc_gitops:status()});
-                false -> receive after 5 -> wait_for(Condition, Deadline) end
-            end
-    end.
+    bct_wait:until(Condition, fun bc_gitops:status/0).

@@ -1,6 +1,6 @@
-%%% @doc Runs the runtime's processes alone, and waits for conditions.
+%%% @doc Runs the runtime's processes alone.
 -module(bct_runtime).
--export([start/1, stop/1, spec/2, spec/3, spec_for/2, until/1, state/1, cleanup/0]).
+-export([start/1, stop/1, spec/2, spec/3, spec_for/2, state/1, cleanup/0]).
 
 -include("bc_gitops.hrl").
 
@@ -55,14 +55,3 @@ state(Name) ->
     {ok, States} = bc_gitops_runtime_default:get_current_state(),
     maps:get(Name, States, none).
 
-%% @doc Waits until the condition holds; fails after ten seconds.
-until(Condition) ->
-    until(Condition, erlang:monotonic_time(millisecond) + 10000).
-
-until(Condition, Until) ->
-    case Condition() of
-        true -> ok;
-        _ ->
-            true = erlang:monotonic_time(millisecond) < Until,
-            receive after 5 -> until(Condition, Until) end
-    end.

@@ -30,7 +30,7 @@ open(Program, Args, Log) ->
 %% @doc Ends the program; answers when it is gone.
 stop({Keeper, Pid}) ->
     Keeper ! stop,
-    wait(fun() -> not filelib:is_dir("/proc/" ++ integer_to_list(Pid)) end, {still_running, Pid}).
+    bct_wait:until(fun() -> not filelib:is_dir("/proc/" ++ integer_to_list(Pid)) end, fun() -> {still_running, Pid} end).
 
 %% @doc A port for a program that cannot choose one itself. It is not of those that the system gives
 %% to connections and to listeners without a wish: nobody else takes it in between.
@@ -43,12 +43,12 @@ free_port() ->
 
 %% @doc Waits until something listens.
 wait_tcp(Port) ->
-    wait(fun() ->
+    bct_wait:until(fun() ->
         case gen_tcp:connect({127, 0, 0, 1}, Port, []) of
             {ok, Socket} -> gen_tcp:close(Socket), true;
             {error, _} -> false
         end
-    end, {nobody_listens, Port}).
+    end, fun() -> {nobody_listens, Port} end).
 
 %% @doc Runs a program to its end; any failure is an error with its output.
 run(Program, Args, Dir) ->
@@ -65,14 +65,4 @@ collect(Port, Program, Output) ->
         {Port, {data, Data}} -> collect(Port, Program, <<Output/binary, Data/binary>>);
         {Port, {exit_status, 0}} -> Output;
         {Port, {exit_status, Status}} -> error({program_failed, Program, Status, Output})
-    end.
-
-wait(Condition, Failure) ->
-    wait(Condition, Failure, erlang:monotonic_time(millisecond) + 15000).
-
-wait(Condition, Failure, End) ->
-    case {Condition(), erlang:monotonic_time(millisecond) > End} of
-        {true, _} -> ok;
-        {false, true} -> error(Failure);
-        {false, false} -> receive after 20 -> wait(Condition, Failure, End) end
     end.

@@ -3,7 +3,7 @@
 
 -export([start/1, start/2, start_by/2, start_in/2, kill/1, stop/1, call/4, eventually/2, await_down/1]).
 
--define(WAIT, 60000).
+-define(WAIT, 600000).
 
 %% @doc A VM with bc_gitops started and Env as its environment.
 start(Env) ->

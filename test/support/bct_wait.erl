@@ -2,18 +2,21 @@
 -module(bct_wait).
 -export([until/1, until/2]).
 
+%% A slow machine is no failure.
 -define(PATIENCE, 120000).
+-define(GLANCE, 5).
 
-%% @doc Looks until Fun answers true; an error after two minutes.
-until(Fun) ->
-    until(Fun, ?PATIENCE).
+%% @doc Looks until Condition answers true; an error after two minutes.
+until(Condition) ->
+    until(Condition, fun() -> Condition end).
 
-until(Fun, Left) when Left > 0 ->
-    case Fun() of
-        true -> ok;
-        false ->
-            receive after 20 -> ok end,
-            until(Fun, Left - 20)
-    end;
-until(Fun, _) ->
-    error({waited_in_vain, Fun}).
+%% @doc The same; Why says what the error is to tell.
+until(Condition, Why) ->
+    until(Condition, Why, erlang:monotonic_time(millisecond) + ?PATIENCE).
+
+until(Condition, Why, Deadline) ->
+    case {Condition(), erlang:monotonic_time(millisecond) > Deadline} of
+        {true, _} -> ok;
+        {_, true} -> error({waited_in_vain, Why()});
+        {_, false} -> receive after ?GLANCE -> until(Condition, Why, Deadline) end
+    end.
