@@ -14,7 +14,7 @@
 -type config() :: #{atom() => term()}.
 -type problem() :: #{key := atom(), got := term(), expected := binary()}.
 -type kind() ::
-    text | texts | url | path | paths | subdir | branch | module | positive | limit | interval | boolean
+    text | texts | variables | url | path | paths | subdir | branch | module | positive | limit | interval | boolean
     | {one_of, [atom()]} | hex_repos | hex_mirror | content_stores.
 
 -define(ACTIVE, {?MODULE, active}).
@@ -55,7 +55,7 @@ table() ->
         {build_disk, positive, 8 * ?GIB},
         {build_processes, positive, 512},
         {build_sandbox, {one_of, [auto, required, off]}, auto},
-        {build_env, texts, undefined},
+        {build_env, variables, undefined},
         {build_read, paths, undefined},
         {max_builds_kept, positive, 3},
         {max_store_size, limit, 10 * ?GIB},
@@ -142,9 +142,9 @@ take({Key, Kind, Default}, Given, {Config, Problems}) ->
             end
     end.
 
-%% A url may carry a password: it is never repeated.
+%% A url may carry a password, and so may what was written behind a variable: it is never repeated.
 problem(Key, _Value, Expected) when Key =:= repo_url; Key =:= hex_repos; Key =:= hex_mirror;
-                                    Key =:= content_stores ->
+                                    Key =:= content_stores; Key =:= build_env ->
     #{key => Key, got => '...', expected => Expected};
 problem(Key, Value, Expected) ->
     #{key => Key, got => Value, expected => Expected}.
@@ -152,6 +152,7 @@ problem(Key, Value, Expected) ->
 -spec check(kind(), term()) -> {ok, term()} | {error, binary()}.
 check(text, Value) -> text(Value, fun(_) -> true end, <<"a non-empty string">>);
 check(texts, Value) -> texts(Value);
+check(variables, Value) -> variables(Value);
 check(url, Value) -> text(Value, fun is_url/1, <<"the url or the path of a git repository">>);
 check(path, Value) -> path(Value);
 check(paths, Value) -> paths(Value);
@@ -192,6 +193,19 @@ texts([First | _] = Values) when not is_integer(First) ->
     end;
 texts(_Value) ->
     {error, <<"a list of strings">>}.
+
+variables(Value) ->
+    IsName = fun(Text) -> re:run(Text, "\\A[A-Za-z_][A-Za-z0-9_]*\\z") =/= nomatch end,
+    Expected = <<"a list of names of environment variables, without their values">>,
+    case texts(Value) of
+        {ok, Texts} ->
+            case lists:all(IsName, Texts) of
+                true -> {ok, Texts};
+                false -> {error, Expected}
+            end;
+        {error, _} ->
+            {error, Expected}
+    end.
 
 path(Value) ->
     case text(Value, fun(_) -> true end, <<"a path">>) of

@@ -45,6 +45,16 @@ one_of_a_few_words_and_lists_of_paths_are_taken_test() ->
     ?assertMatch({ok, #{build_read := [<<"/opt/tools">>, <<"/srv">>]}},
                  bc_gitops_config:load(#{build_read => ["/opt/tools", <<"/srv">>]})).
 
+variables_are_named_without_values_test() ->
+    ?assertMatch({ok, #{build_env := [<<"SSH_AUTH_SOCK">>, <<"_x1">>]}},
+                 bc_gitops_config:load(#{build_env => ["SSH_AUTH_SOCK", <<"_x1">>]})),
+    [begin
+        {error, {bad_config, [#{key := build_env}]} = Error} = bc_gitops_config:load(#{build_env => Bad}),
+        Text = bc_gitops_config:format_error(Error),
+        ?assertNotEqual(nomatch, string:find(Text, "without their values")),
+        ?assertEqual(nomatch, string:find(Text, "secret"))
+     end || Bad <- [["TOKEN=secret"], ["1A"], ["A B"], "SSH_AUTH_SOCK", [], [7]]].
+
 a_bad_url_is_not_repeated_test() ->
     {error, Error} = bc_gitops_config:load(#{repo_url => <<"ext::sh -c secret">>}),
     ?assertEqual(nomatch, string:find(bc_gitops_config:format_error(Error), "secret")).

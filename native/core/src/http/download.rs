@@ -156,7 +156,7 @@ impl Transfer<'_> {
     fn abandon(self, error: HttpError) -> HttpError {
         let may_go_on = match error.kind {
             Kind::Broken | Kind::Unreachable | Kind::Timeout | Kind::Cancelled => true,
-            Kind::Status => error.status.is_some_and(|status| status >= 500),
+            Kind::Status => error.status.is_some_and(is_of_the_moment),
             _ => false,
         };
         match (&self.target.unfinished, self.target.sha256) {
@@ -192,9 +192,7 @@ impl Transfer<'_> {
         match error.kind {
             Kind::Broken => true,
             Kind::Unreachable => self.partial.length() > 0,
-            Kind::Status => {
-                self.partial.length() > 0 && error.status.is_some_and(|status| status >= 500)
-            }
+            Kind::Status => self.partial.length() > 0 && error.status.is_some_and(is_of_the_moment),
             _ => false,
         }
     }
@@ -344,6 +342,11 @@ impl Transfer<'_> {
             resumed,
         })
     }
+}
+
+/// What a server says that is busy or broken: nothing of the content.
+fn is_of_the_moment(status: u16) -> bool {
+    status == 429 || status >= 500
 }
 
 fn broken(message: &str) -> HttpError {

@@ -269,7 +269,7 @@ fn the_next_download_goes_on_where_one_was_given_up() {
     let sent = body.clone();
     let server = Server::new(move |count, head_| match count {
         0 => piecewise(&sent, head_, 200_000),
-        1..=5 => Reply::Send(answer(503, "", b"")),
+        1..=5 => Reply::Send(answer(429, "", b"")),
         _ => piecewise(&sent, head_, sent.len()),
     });
     let place = Place::new();
@@ -277,7 +277,7 @@ fn the_next_download_goes_on_where_one_was_given_up() {
     let mut download = place.download(&server.url("/x"));
     download.target.sha256 = Some(sha256(&body));
     download.target.unfinished = Some(left.clone());
-    assert_eq!(failure(download.clone()).status, Some(503));
+    assert_eq!(failure(download.clone()).status, Some(429));
     assert_eq!(std::fs::read(&left).unwrap(), body[..200_000]);
     assert!(!place.file().exists());
     let asked = server.heads().len();
