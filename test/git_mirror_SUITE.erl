@@ -12,7 +12,7 @@
 
 suite() -> [{timetrap, {minutes, 3}}].
 
-all() -> [{group, shared}, {group, remotes}, {group, strangers}].
+all() -> [{group, shared}, {group, remotes}, {group, sources}, {group, strangers}].
 
 groups() ->
     [
@@ -23,6 +23,9 @@ groups() ->
         {remotes, [], [
             a_remote_that_is_down, a_remote_that_was_never_there, a_login_of_the_build, a_damaged_mirror,
             what_is_kept
+        ]},
+        {sources, [], [
+            a_source_is_fetched_once, its_clone_shares_nothing, a_source_with_a_login, a_damaged_mirror_of_a_source
         ]},
         {strangers, [], [mirrors_are_out_of_reach, without_the_sandbox_too]}
     ].
@@ -44,7 +47,7 @@ init_per_testcase(Case, Config) ->
     [{name, atom_to_list(Case)} | bct_workspace:start(Config)].
 
 end_per_testcase(_Case, Config) ->
-    [application:unset_env(bc_gitops, Key) || Key <- [git_ca_file, git_token_file, build_sandbox, build_env]],
+    [application:unset_env(bc_gitops, Key) || Key <- [git_ca_file, git_token_file, git_username, git_auth_hosts, build_sandbox, build_env]],
     bct_workspace:stop(Config).
 
 %% A repository that the server has.
@@ -240,8 +243,7 @@ a_login_of_the_build(Config) ->
         [true = os:unsetenv(Name) || {Name, _} <- Variables],
         ok = bc_gitops_workspace:delete_package(gm_private)
      end || {Key, Value} <- [{["url.", Login, ".insteadOf"], Base}, {"credential.helper", Helper}]],
-    ?assertEqual([], mirrors()),
-    [application:unset_env(bc_gitops, Key) || Key <- [git_username, git_auth_hosts]].
+    ?assertEqual([], mirrors()).
 
 %% In the middle of a pack nobody looks; git does, and the build goes on without the mirror.
 a_damaged_mirror(Config) ->
@@ -249,12 +251,7 @@ a_damaged_mirror(Config) ->
     _ = dependency(Config, "dep", bct_app:rebar3("gm_dep", "1.0.0")),
     Deps = [branch(Config, gm_dep, "dep")],
     {ok, _} = prepare(gm_one, app(Config, "gm_one", rebar3("gm_one", Deps))),
-    [Pack] = filelib:wildcard(filename:join(hd(mirrors()), ".git/objects/pack/*.pack")),
-    {ok, Bytes} = file:read_file(Pack),
-    Middle = byte_size(Bytes) div 2,
-    <<Before:Middle/binary, _:64, After/binary>> = Bytes,
-    ok = file:change_mode(Pack, 8#644),
-    ok = file:write_file(Pack, [Before, "damaged!", After]),
+    ok = damage(hd(mirrors())),
     [true = os:putenv(Name, Value) || {Name, Value} <- trusting(Ca)],
     ok = application:set_env(bc_gitops, build_env, [list_to_binary(Name) || {Name, _} <- trusting(Ca)]),
     ?assertMatch({ok, _}, prepare(gm_two, app(Config, "gm_two", rebar3("gm_two", Deps)))),
@@ -275,6 +272,99 @@ what_is_kept(Config) ->
     ?assertEqual(1, length(mirrors())),
     ok = bc_gitops_workspace:cleanup(),
     ?assertEqual([], mirrors()).
+
+%%% sources
+
+sources() ->
+    Root = unicode:characters_to_list(bc_gitops_workspace_server:root()),
+    filelib:wildcard(filename:join(Root, "sources/*")).
+
+umbrella(App) -> [{"apps/" ++ App ++ "/" ++ Path, Text} || {Path, Text} <- bct_app:rebar3(App, "1.0.0")].
+
+source(Config, Name, Ref) ->
+    #source_spec{type = git, url = url(Config, Name), ref = Ref}.
+
+%% Two applications of one repository, then a new version of both.
+a_source_is_fetched_once(Config) ->
+    Sub = dependency(Config, "sub", [{"sub.txt", "sub"}]),
+    Noise = [io_lib:format("~b", [erlang:phash2(N)]) || N <- lists:seq(1, 20000)],
+    Repo = dependency(Config, "app", [{"noise", Noise}, {"rebar.config", "{deps, []}."}]
+                                     ++ umbrella("gm_one") ++ umbrella("gm_two")),
+    Add = ["-c", "protocol.file.allow=always", "submodule", "add", "-q", binary_to_list(bct_repo:url(Sub)), "vendor"],
+    _ = bct_repo:git(Repo, Add),
+    _ = bct_repo:commit(Repo, [{".gitmodules", ["[submodule \"vendor\"]\n\tpath = vendor\n\turl = ", url(Config, "sub"), "\n"]}]),
+    [?assertMatch({ok, _}, prepare(Name, source(Config, "app", <<"main">>))) || Name <- [gm_one, gm_two]],
+    ?assertEqual({1, 1}, {packs(Config, "app"), packs(Config, "sub")}),
+    Before = sizes(),
+    Commit = bct_repo:commit(Repo, [{"news.txt", "news"}]),
+    ?assertMatch({ok, #{revision := Commit}}, prepare(gm_one, source(Config, "app", <<"main">>))),
+    ?assert(sizes() - Before < Before div 10),
+    ?assertMatch({ok, #{revision := Commit}}, prepare(gm_two, source(Config, "app", Commit))),
+    ?assertEqual({2, 1}, {packs(Config, "app"), packs(Config, "sub")}),
+    ?assertEqual(2, length(sources())),
+    ?assertEqual([], mirrors()),
+    ok = bc_gitops_workspace:cleanup(),
+    ?assertEqual([], sources()).
+
+sizes() ->
+    lists:sum([filelib:file_size(Pack) || Mirror <- sources(),
+                                          Pack <- filelib:wildcard(Mirror ++ "/.git/objects/pack/*.pack")]).
+
+%% A build may write its clone, with tags and all.
+its_clone_shares_nothing(Config) ->
+    Script = "for f in .git/objects/pack/*; do echo links $(stat -c %h $f); done; "
+             "test ! -e .git/objects/info/alternates; echo version $(git describe --tags); "
+             "echo seen $(ls -d ../../../../../sources 2>/dev/null)",
+    Repo = dependency(Config, "app", bct_app:erlang_mk("gm_app", "1.0.0", Script)),
+    ok = bct_repo:tag(Repo, "v7"),
+    [begin
+        ok = bc_gitops_workspace:delete_package(gm_app),
+        {ok, _} = prepare(gm_app, source(Config, "app", Ref)),
+        ?assert(said(gm_app, "links 1\n")),
+        ?assertNot(said(gm_app, "links 2")),
+        ?assert(said(gm_app, "version v7\n")),
+        ?assert(said(gm_app, "seen\n"))
+     end || Ref <- [<<"v7">>, <<"main">>]],
+    ?assertEqual(1, packs(Config, "app")).
+
+%% Who may not read it any more is given nothing of what is kept of it, whether it answers or not.
+a_source_with_a_login(Config) ->
+    Dir = filename:join(?config(dir, Config), "down"),
+    Options = #{root => ?config(root, Config), user => ?USER, password => ?PASSWORD},
+    Server = #{ca := Ca, port := Port} = bct_https:start(Dir, Options),
+    ok = application:set_env(bc_gitops, git_ca_file, Ca),
+    Repo = dependency(Config, "app", bct_app:erlang_mk("gm_app", "1.0.0")),
+    Commit = bct_repo:head(Repo),
+    Url = bct_https:url(Server, ["private/", served(Config, "app")]),
+    Source = #source_spec{type = git, url = Url, ref = Commit},
+    Token = filename:join(?config(dir, Config), "token"),
+    ok = file:write_file(Token, ?PASSWORD),
+    Host = <<"127.0.0.1:", (integer_to_binary(Port))/binary>>,
+    Login = [{git_token_file, Token}, {git_username, ?USER}, {git_auth_hosts, [Host]}],
+    [ok = application:set_env(bc_gitops, Key, Value) || {Key, Value} <- Login],
+    ?assertMatch({ok, _}, prepare(gm_app, Source)),
+    ?assertEqual(1, length(sources())),
+    ok = bc_gitops_workspace:delete_package(gm_app),
+    [ok = application:unset_env(bc_gitops, Key) || {Key, _} <- Login],
+    ?assertMatch({error, {auth_failed, _}}, prepare(gm_app, Source)),
+    ok = bct_https:stop(Server),
+    ?assertMatch({error, {unreachable, _}}, prepare(gm_app, Source)).
+
+a_damaged_mirror_of_a_source(Config) ->
+    Repo = dependency(Config, "app", bct_app:erlang_mk("gm_app", "1.0.0")),
+    {ok, _} = prepare(gm_app, source(Config, "app", <<"main">>)),
+    ok = damage(hd(sources())),
+    ok = bc_gitops_workspace:delete_package(gm_app),
+    ?assertMatch({ok, _}, prepare(gm_app, source(Config, "app", bct_repo:head(Repo)))).
+
+%% In the middle of its pack.
+damage(Mirror) ->
+    [Pack] = filelib:wildcard(filename:join(Mirror, ".git/objects/pack/*.pack")),
+    {ok, Bytes} = file:read_file(Pack),
+    Middle = byte_size(Bytes) div 2,
+    <<Before:Middle/binary, _:64, After/binary>> = Bytes,
+    ok = file:change_mode(Pack, 8#644),
+    file:write_file(Pack, [Before, "damaged!", After]).
 
 %%% strangers
 

@@ -164,7 +164,15 @@ checkout_with_submodule(Config) ->
     Commit = bct_repo:commit(Repo, []),
     Request = (request(Config, auth(Sshd, #{ssh_key => Key})))#{op => checkout, ref => <<"main">>},
     ?assertMatch({ok, #{commit := Commit, kind := branch}}, bc_gitops_git:request(Request, 60000)),
-    ?assert(filelib:is_regular(filename:join(clone(Config), "deps/sub/in_sub"))).
+    ?assert(filelib:is_regular(filename:join(clone(Config), "deps/sub/in_sub"))),
+    %% what a mirror has is not fetched again, also of a submodule
+    Kept = Request#{mirrors => filename:join(?config(work, Config), <<"mirrors">>)},
+    [{ok, #{fetched_bytes := First}}, {ok, #{fetched_bytes := Second}}] =
+        [bc_gitops_git:request(Kept#{path => <<(clone(Config))/binary, End/binary>>, ref => Commit}, 60000)
+         || End <- [<<"-2">>, <<"-3">>]],
+    ?assert(First > 0),
+    ?assertEqual(0, Second),
+    ?assert(filelib:is_regular(<<(clone(Config))/binary, "-3/deps/sub/in_sub">>)).
 
 no_change_poll(Config) ->
     #{key := Key} = Sshd = ?config(sshd, Config),

@@ -59,7 +59,8 @@ fetch(#{name := Name, source := Source, known := Known, dir := Dir, options := O
     write(Job, "== fetching ~ts~n", [wanted(Known, Source)]),
     #{workspace := Workspace} = Job,
     Timed = Options#{timeout => left(Job), content => filename:join(Workspace, <<"content">>),
-                     unfinished => filename:join(Workspace, <<"unfinished">>)},
+                     unfinished => filename:join(Workspace, <<"unfinished">>),
+                     mirrors => bc_gitops_git_mirror:of_sources(Workspace)},
     case bc_gitops_source:fetch(Name, Source, Known, unicode:characters_to_binary(Dir), Timed) of
         {ok, Fetched} ->
             vouched(Job, Fetched),

@@ -233,7 +233,7 @@ cleanup() ->
     Root = bc_gitops_workspace_server:root(),
     [ok = bc_gitops_content_cache:trim(filename:join(Root, Kept), 0)
      || Kept <- [<<"content">>, <<"packages/tarballs">>, <<"unfinished">>]],
-    ok = bc_gitops_git_mirror:trim(Root, 0),
+    ok = bc_gitops_git_mirror:clear(Root),
     bc_gitops_workspace_cleaner:delete_unused(all).
 
 %% @doc Which build tool a directory is for.

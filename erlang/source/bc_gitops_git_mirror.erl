@@ -1,11 +1,12 @@
-%%% @doc Mirrors of public git repositories: `git/DIGEST' in the workspace, written by the native
-%%% library alone. Whoever asks gets a repository of their own with what the mirror has then.
+%%% @doc Mirrors of git repositories in the workspace, written by the native library alone: those that
+%%% builds ask for (`git/DIGEST'), and those of the applications' own sources (`sources/DIGEST'), which
+%%% no build sees. Whoever asks gets a repository of their own with what the mirror has then.
 %%%
-%%% No login of this node is ever used for one. What needs a login, or is not allowed as a source, has
-%%% no mirror.
+%%% No login of this node is ever used for what builds ask for: what needs one, or is not allowed as a
+%%% source, has no mirror there.
 -module(bc_gitops_git_mirror).
 
--export([share/4, forget/2, trim/1, trim/2]).
+-export([share/4, forget/2, of_sources/1, trim/1, trim_at/1, clear/1]).
 
 -export_type([shared/0]).
 
@@ -40,21 +41,32 @@ share(Workspace, Url, To, Options) ->
 
 %% @doc Removes the mirrors of these urls: something is wrong with one of them.
 -spec forget(Workspace :: binary(), Urls :: [binary()]) -> ok.
-forget(_Workspace, []) -> ok;
-forget(Workspace, Urls) -> drop(Workspace, #{only => Urls, keep => 0}).
+forget(Workspace, Urls) ->
+    drop(root(Workspace), #{only => Urls, keep => 0}).
 
-%% @doc Removes what was not asked for the longest, beyond what stays.
+%% @doc Where those of sources are.
+-spec of_sources(Workspace :: binary()) -> binary().
+of_sources(Workspace) ->
+    filename:join(Workspace, <<"sources">>).
+
+%% @doc Removes what builds did not ask for the longest, beyond what stays.
 -spec trim(Workspace :: binary()) -> ok.
 trim(Workspace) ->
-    trim(Workspace, ?KEPT).
+    trim_at(root(Workspace)).
 
-%% @doc The same with another limit, in bytes.
--spec trim(Workspace :: binary(), non_neg_integer()) -> ok.
-trim(Workspace, Kept) ->
-    drop(Workspace, #{keep => Kept}).
+%% @doc The same of the mirrors in a directory.
+-spec trim_at(Root :: binary()) -> ok.
+trim_at(Root) ->
+    drop(Root, #{keep => ?KEPT}).
 
-drop(Workspace, What) ->
-    case bc_gitops_git:request(What#{op => drop_mirrors, root => root(Workspace)}, ?TIMEOUT) of
+%% @doc Removes all of them, except what is being fetched.
+-spec clear(Workspace :: binary()) -> ok.
+clear(Workspace) ->
+    [ok = drop(Root, #{keep => 0}) || Root <- [root(Workspace), of_sources(Workspace)]],
+    ok.
+
+drop(Root, What) ->
+    case bc_gitops_git:request(What#{op => drop_mirrors, root => Root}, ?TIMEOUT) of
         {ok, _} ->
             ok;
         {error, {_, #{message := Message}}} ->

@@ -24,6 +24,7 @@
     prefer => lock(),                     % and for another version of it
     content => binary(),                  % where content of the mesh is kept between builds
     unfinished => binary(),               % where the beginnings of downloads are left
+    mirrors => binary(),                  % where those of git repositories are kept between builds
     on_progress => fun((map()) -> any()),
     atom() => term()
 }.

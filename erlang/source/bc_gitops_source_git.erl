@@ -44,7 +44,8 @@ pick(Ref, _Head, Refs) ->
         [] -> unknown
     end.
 
-%% @doc Puts the work tree at Dir. `clone_start' and `clone_stop' are told.
+%% @doc Puts the work tree at Dir, with what a mirror has already. `clone_start' and `clone_stop' are
+%% told.
 -spec fetch(atom(), #source_spec{}, bc_gitops_source:known(), Dir :: binary(),
             bc_gitops_source:options()) ->
     {ok, bc_gitops_source:fetched()} | {error, {atom(), map()}}.
@@ -55,12 +56,21 @@ fetch(App, #source_spec{url = Url, ref = Ref}, Known, Dir, Options) ->
     end,
     Metadata = #{app => App, repo => bc_gitops_config:public_url(Url), ref => Ref},
     Fetched = bc_gitops_span:run(git_clone, Metadata, fun() ->
-        request(#{op => checkout, url => Url, path => Dir, ref => Wanted}, Options)
+        Checkout = #{op => checkout, url => Url, path => Dir, ref => Wanted},
+        request(maps:merge(Checkout, maps:with([mirrors], Options)), Options)
     end),
     case Fetched of
-        {ok, #{commit := Id}} -> {ok, #{revision => Id}};
-        {error, _} = Error -> Error
+        {ok, #{commit := Id} = Done} ->
+            ok = trim(Done, Options),
+            {ok, #{revision => Id}};
+        {error, _} = Error ->
+            Error
     end.
+
+trim(#{fetched_bytes := Bytes}, #{mirrors := Mirrors}) when Bytes > 0 ->
+    bc_gitops_git_mirror:trim_at(Mirrors);
+trim(_Done, _Options) ->
+    ok.
 
 request(Request, Options) ->
     #{timeout := Timeout} = Access = bc_gitops_source:access(Options),

@@ -32,6 +32,7 @@ rustler::atoms! {
     clone,
     pull,
     mirror,
+    mirrors,
     drop_mirrors,
     root,
     share,

@@ -111,6 +111,7 @@ fn decode_op(op: Atom, term: Term<'_>) -> NifResult<Op> {
             path: path()?,
             reference,
             clean: flag(atoms::clean())?,
+            mirrors: optional::<Binary>(term, atoms::mirrors())?.map(|path| path.to_vec()),
         })
     } else if op == atoms::clone() {
         Ok(Op::Clone {

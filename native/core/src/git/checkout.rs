@@ -14,7 +14,7 @@ use super::request::{CheckedOut, Op, Progress, RefKind, Request};
 use super::session::{Budget, Head, Session};
 use super::submodule;
 use super::worktree::{self, Contents, Limits, Target};
-use super::{follow, grammar, list};
+use super::{follow, grammar, list, mirror};
 use crate::url::Url;
 
 /// What the remotes of one job share.
@@ -24,6 +24,8 @@ pub(crate) struct Job<'a> {
     pub(crate) budget: &'a Budget<'a>,
     pub(crate) lock: &'a PathLock,
     pub(crate) clean: bool,
+    /// Where mirrors of what is fetched are kept.
+    pub(crate) mirrors: Option<&'a Path>,
 }
 
 /// Runs a checkout, clone or pull.
@@ -51,12 +53,17 @@ pub(crate) fn run(
     let auth = request.auth.bound_to(&url);
     let budget = Budget::new(request.max_bytes, progress);
     let clean = matches!(request.op, Op::Checkout { clean: true, .. });
+    let mirrors = match &request.op {
+        Op::Checkout { mirrors, .. } => mirrors.as_deref().map(grammar::path).transpose()?,
+        _ => None,
+    };
     let job = Job {
         auth: &auth,
         control,
         budget: &budget,
         lock: &lock,
         clean,
+        mirrors: mirrors.as_deref(),
     };
     let only_branch = !matches!(request.op, Op::Checkout { .. });
     let target = job
@@ -174,7 +181,7 @@ impl Job<'_> {
         Ok(target)
     }
 
-    /// Fetches into a repository aside, so that a failure leaves nothing in the path.
+    /// A mirror that can't be used is no reason to fail.
     fn fresh(
         &self,
         url: &Url,
@@ -182,8 +189,37 @@ impl Job<'_> {
         reference: &str,
         only_branch: bool,
     ) -> Result<(Repository, Target, Contents)> {
+        let mirrors = self.mirrors.filter(|_| !url.is_local());
+        match self.anew(url, path, reference, only_branch, mirrors) {
+            Err(error) if matches!(error.kind, Kind::Corrupt | Kind::Io | Kind::Locked) => {
+                let Some(root) = mirrors else {
+                    return Err(error);
+                };
+                mirror::forget(root, url, self.control);
+                self.anew(url, path, reference, only_branch, None)
+            }
+            result => result,
+        }
+    }
+
+    /// Fetches into a repository aside, so that a failure leaves nothing in the path.
+    fn anew(
+        &self,
+        url: &Url,
+        path: &Path,
+        reference: &str,
+        only_branch: bool,
+        mirrors: Option<&Path>,
+    ) -> Result<(Repository, Target, Contents)> {
         let (aside, repository) = Aside::make(path, self.control.id())?;
-        let target = self.fetch(url, &repository, reference, only_branch)?;
+        let known = match mirrors {
+            Some(root) => self.seeded(url, root, reference, &repository, aside.dir())?,
+            None => None,
+        };
+        let target = match known {
+            Some(target) => target,
+            None => self.fetch(url, &repository, reference, only_branch)?,
+        };
         write_origin(path, &repository, url)?;
         drop(repository);
         self.lock.check()?;
@@ -197,6 +233,28 @@ impl Job<'_> {
                 Kind::Io,
                 format!("{} was moved away", path.display()),
             )),
+        }
+    }
+
+    /// Takes what a mirror has; a commit by its full id is found there.
+    fn seeded(
+        &self,
+        url: &Url,
+        root: &Path,
+        reference: &str,
+        repository: &Repository,
+        git: &Path,
+    ) -> Result<Option<Target>> {
+        let remote = mirror::Remote {
+            url,
+            auth: self.auth,
+            control: self.control,
+            budget: self.budget,
+        };
+        mirror::seed(root, &remote, repository, git)?;
+        match grammar::is_full_id(reference) {
+            true => worktree::resolve(repository, reference),
+            false => Ok(None),
         }
     }
 
@@ -282,7 +340,10 @@ pub(crate) fn is_kept(head: &Head) -> bool {
 }
 
 /// Makes the clone's refs those of the remote.
-fn write_refs(repository: &Repository, heads: &[Head]) -> std::result::Result<(), git2::Error> {
+pub(crate) fn write_refs(
+    repository: &Repository,
+    heads: &[Head],
+) -> std::result::Result<(), git2::Error> {
     let mut wanted: std::collections::BTreeMap<String, Oid> = heads
         .iter()
         .filter(|head| is_kept(head))

@@ -58,6 +58,8 @@ pub enum Op {
         reference: String,
         /// Remove what isn't in the commit.
         clean: bool,
+        /// Where mirrors of what is fetched are kept, if any are.
+        mirrors: Option<Vec<u8>>,
     },
     /// A new ordinary clone at a branch.
     Clone {

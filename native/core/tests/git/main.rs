@@ -119,6 +119,7 @@ impl Repo {
             path: self.clone_path().display().to_string().into_bytes(),
             reference: reference.into(),
             clean: false,
+            mirrors: None,
         })?;
         let Outcome::CheckedOut(done) = answer else {
             panic!("{answer:?}")

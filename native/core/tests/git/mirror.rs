@@ -268,3 +268,19 @@ fn what_was_used_longest_ago_goes_first() {
     assert_eq!(mirror.drop_mirrors(vec![mirror.repo.url()], 0), 1);
     assert!(mirror.mirrors().is_empty());
 }
+
+#[test]
+fn what_another_vm_works_on_is_waited_for_and_not_removed() {
+    let mirror = Mirror::new();
+    mirror.ask();
+    let file = mirror.mirrors().remove(0).join("bc_gitops.lock");
+    let theirs = fs::File::options().write(true).open(file).unwrap();
+    theirs.lock().unwrap();
+    let share = mirror.repo.dir.path().join("waits");
+    let op = mirror.op(&mirror.repo.url(), &share);
+    let (_job, answers) = start(op, Duration::from_millis(300));
+    assert_eq!(answers.recv().unwrap().unwrap_err().kind, Kind::Timeout);
+    assert_eq!(mirror.drop_mirrors(vec![], 0), 0);
+    drop(theirs);
+    assert_eq!(mirror.ask().1.fetched_bytes, 0);
+}

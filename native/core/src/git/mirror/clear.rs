@@ -34,7 +34,7 @@ pub(crate) fn run(root: &[u8], only: &[String], keep: u64, control: &Control) ->
 }
 
 /// The lock of other VMs goes with the directory: who waits for it makes another.
-fn remove(path: &Path, control: &Control) -> Result<bool> {
+pub(super) fn remove(path: &Path, control: &Control) -> Result<bool> {
     let failed = |error: std::io::Error| GitError::io(path, &error);
     let Some(_lock) = lock::try_acquire(path, control) else {
         return Ok(false);

@@ -1,14 +1,15 @@
-//! Mirrors: what a public remote has, kept so that many builds fetch it once.
+//! Mirrors: what a remote has, kept so that it is fetched once.
 //!
-//! A mirror is `root/DIGEST/.git`, the digest being that of the url. It is never handed out: who asks
-//! gets a repository of their own, whose packs are further names of the mirror's files. So nobody
-//! reads what a later job changes or removes. No login is used, for whoever asks here does so for
-//! strangers.
+//! A mirror is `root/DIGEST/.git`, the digest being that of the url. It is never handed out. Of a
+//! public one whoever asks gets a repository whose packs are further names of the mirror's files: so
+//! nobody reads what a later job changes or removes. No login is used for it, for whoever asks there
+//! does so for strangers. Of one that logins may have fetched, checkouts of the same url get a copy.
 
 mod clear;
 mod refs;
 mod share;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use git2::{Oid, Repository};
@@ -48,37 +49,91 @@ pub(crate) struct Mirror<'a> {
 /// had when it was last heard of.
 pub(crate) fn run(job: &Mirror<'_>) -> Result<Mirrored> {
     let url = public(job)?;
-    let path = grammar::path(job.root)?.join(name(&url.clean));
     let to = grammar::path(job.share)?;
     let auth = Auth {
         ca_file: job.request.auth.ca_file.clone(),
         policy: job.request.auth.policy,
         ..Auth::default()
     };
-    let lock = lock::acquire(&path, job.control)?;
-    let _held = share::hold(&path, job.control)?;
-    place::recover(&path)?;
     let budget = Budget::new(job.request.max_bytes, job.progress);
-    let mirroring = Mirroring {
-        job,
+    let remote = Remote {
         url: &url,
         auth: &auth,
+        control: job.control,
+        budget: &budget,
+    };
+    let held = hold(&grammar::path(job.root)?, &remote)?;
+    share::link(&held.path, &to, job.control.id())?;
+    Ok(Mirrored {
+        heard: held.heard,
+        fetched_bytes: budget.received(),
+        silent: held.silent.map(|error| error.message),
+    })
+}
+
+/// Gives a new repository, whose directory is `git`, a copy of all that the mirror has. The remote is
+/// asked with this login: who may not read it gets nothing, also when it does not answer.
+pub(crate) fn seed(
+    root: &Path,
+    remote: &Remote<'_>,
+    repository: &Repository,
+    git: &Path,
+) -> Result<()> {
+    let held = hold(root, remote)?;
+    if let Some(silent) = held.silent {
+        return Err(silent);
+    }
+    share::copy(&held.path, git)?;
+    let refs = Refs::read(&held.path).map_or_else(Vec::new, |refs| refs.heads());
+    checkout::write_refs(repository, &refs).map_err(|error| place::local(git, &error))
+}
+
+/// Removes the mirror of a url: something is wrong with it.
+pub(crate) fn forget(root: &Path, url: &Url, control: &Control) {
+    // One that stays is looked at the next time.
+    let _ = clear::remove(&root.join(name(&url.clean)), control);
+}
+
+/// A remote and what a job may do with it.
+pub(crate) struct Remote<'a> {
+    pub(crate) url: &'a Url,
+    pub(crate) auth: &'a Auth,
+    pub(crate) control: &'a Control,
+    pub(crate) budget: &'a Budget<'a>,
+}
+
+/// A mirror that nobody changes meanwhile.
+struct Held {
+    path: PathBuf,
+    heard: u64,
+    silent: Option<GitError>,
+    _lock: PathLock,
+    _file: File,
+}
+
+/// Brings the mirror to what the remote has.
+fn hold(root: &Path, remote: &Remote<'_>) -> Result<Held> {
+    let path = root.join(name(&remote.url.clean));
+    let lock = lock::acquire(&path, remote.control)?;
+    let file = share::hold(&path, remote.control)?;
+    place::recover(&path)?;
+    let mirroring = Mirroring {
+        remote,
         path: &path,
         lock: &lock,
-        budget: &budget,
     };
     let silent = mirroring.run().map_err(|error| {
         share::forsake(&path);
-        error.about(&url.clean)
+        error.about(&remote.url.clean)
     })?;
-    job.control.check()?;
+    remote.control.check()?;
     lock.check()?;
-    let heard = share::used(&path, silent.is_none())?;
-    share::link(&path, &to, job.control.id())?;
-    Ok(Mirrored {
-        heard,
-        fetched_bytes: budget.received(),
-        silent: silent.map(|error| error.message),
+    Ok(Held {
+        heard: share::used(&path, silent.is_none())?,
+        path,
+        silent,
+        _lock: lock,
+        _file: file,
     })
 }
 
@@ -104,12 +159,9 @@ fn name(url: &str) -> String {
 }
 
 struct Mirroring<'a> {
-    job: &'a Mirror<'a>,
-    url: &'a Url,
-    auth: &'a Auth,
+    remote: &'a Remote<'a>,
     path: &'a Path,
     lock: &'a PathLock,
-    budget: &'a Budget<'a>,
 }
 
 impl Mirroring<'_> {
@@ -134,8 +186,8 @@ impl Mirroring<'_> {
     }
 
     fn update(&self, repository: &Repository) -> Result<()> {
-        let session = Session::new(self.url, self.auth, self.job.control, self.budget)?;
-        let mut remote = self.remote(repository)?;
+        let session = self.session()?;
+        let mut remote = self.git_remote(repository)?;
         session.connected(&mut remote, |connection| {
             let refs = refs_of(&session.heads(connection)?);
             if Refs::read(self.path).as_ref() == Some(&refs) {
@@ -151,15 +203,15 @@ impl Mirroring<'_> {
     }
 
     fn rebuild(&self) -> Result<()> {
-        let session = Session::new(self.url, self.auth, self.job.control, self.budget)?;
-        let (aside, repository) = Aside::make(self.path, self.job.control.id())?;
-        let mut remote = self.remote(&repository)?;
+        let session = self.session()?;
+        let (aside, repository) = Aside::make(self.path, self.remote.control.id())?;
+        let mut remote = self.git_remote(&repository)?;
         let refs = session.connected(&mut remote, |connection| {
             let refs = refs_of(&session.heads(connection)?);
             session.download(connection.remote(), &ALL.map(str::to_owned), None)?;
             Ok(refs)
         })?;
-        checkout::write_origin(self.path, &repository, self.url)?;
+        checkout::write_origin(self.path, &repository, self.remote.url)?;
         self.write(&repository, aside.dir(), &refs)?;
         drop(remote);
         drop(repository);
@@ -167,15 +219,25 @@ impl Mirroring<'_> {
         aside.swap_in()
     }
 
-    fn remote<'r>(&self, repository: &'r Repository) -> Result<git2::Remote<'r>> {
+    fn session(&self) -> Result<Session<'_>> {
+        let Remote {
+            url,
+            auth,
+            control,
+            budget,
+        } = self.remote;
+        Session::new(url, auth, control, budget)
+    }
+
+    fn git_remote<'r>(&self, repository: &'r Repository) -> Result<git2::Remote<'r>> {
         repository
-            .remote_anonymous(&self.url.clean)
+            .remote_anonymous(&self.remote.url.clean)
             .map_err(|error| place::local(self.path, &error))
     }
 
     fn write(&self, repository: &Repository, git: &Path, refs: &Refs) -> Result<()> {
         have_all(repository, &refs.ids)?;
-        self.job.control.check()?;
+        self.remote.control.check()?;
         self.lock.check()?;
         refs.write(git)
     }

@@ -7,6 +7,7 @@ use git2::{Oid, Reference};
 
 use super::super::error::{GitError, Result};
 use super::super::place;
+use super::super::session::Head;
 
 const PACKED: &str = "packed-refs";
 /// Git finds out by itself what a tag names: that word would be the remote's.
@@ -54,6 +55,20 @@ impl Refs {
             ids: ids(&packed),
             packed,
         })
+    }
+
+    /// As a listing of the remote would have them.
+    pub(super) fn heads(&self) -> Vec<Head> {
+        let lines = self.packed.lines().filter_map(|line| line.split_once(' '));
+        lines
+            .filter_map(|(id, name)| {
+                Some(Head {
+                    id: Oid::from_str(id).ok()?,
+                    name: name.to_owned(),
+                    target: None,
+                })
+            })
+            .collect()
     }
 
     /// Writes them into the directory of a repository.

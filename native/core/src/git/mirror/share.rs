@@ -112,9 +112,26 @@ pub(super) fn link(path: &Path, to: &Path, job: u64) -> Result<()> {
 }
 
 fn fill(git: &Path, new: &Path) -> io::Result<()> {
-    let packs = Path::new("objects/pack");
-    fs::create_dir_all(new.join(packs))?;
     fs::create_dir_all(new.join("refs/heads"))?;
+    give(git, new, share)?;
+    for name in ["packed-refs", "HEAD"] {
+        fs::copy(git.join(name), new.join(name))?;
+    }
+    fs::write(new.join("config"), CONFIG)
+}
+
+/// Copies what the mirror has into the directory of a repository. A build may write it: it shares
+/// nothing.
+pub(super) fn copy(path: &Path, git: &Path) -> Result<()> {
+    let copied = give(&place::git_dir(path), git, |from, to| {
+        fs::copy(from, to).map(drop)
+    });
+    copied.map_err(|error| GitError::io(git, &error))
+}
+
+fn give(git: &Path, to: &Path, how: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    let packs = Path::new("objects/pack");
+    fs::create_dir_all(to.join(packs))?;
     for entry in fs::read_dir(git.join(packs))? {
         let entry = entry?;
         let name = entry.file_name();
@@ -122,16 +139,13 @@ fn fill(git: &Path, new: &Path) -> io::Result<()> {
             .iter()
             .any(|end| name.to_string_lossy().ends_with(end));
         if is_part {
-            share(&entry.path(), &new.join(packs).join(name))?;
+            how(&entry.path(), &to.join(packs).join(name))?;
         }
     }
-    for name in ["packed-refs", "HEAD"] {
-        fs::copy(git.join(name), new.join(name))?;
-    }
-    fs::write(new.join("config"), CONFIG)
+    Ok(())
 }
 
 /// A second name; a copy where the file system has none.
 fn share(from: &Path, to: &Path) -> io::Result<()> {
-    fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()))
+    fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(drop))
 }
