@@ -10,6 +10,7 @@ suite() ->
 all() ->
     [
         plugins_build_packages_and_are_no_part_of_them, a_plugin_is_locked, a_plugin_may_be_built_with_plugins,
+        a_script_may_name_plugins,
         what_no_build_needs_is_left_out, a_plugin_that_is_needed_is_named,
         a_plugin_that_does_not_compile_is_named_where_it_is_needed,
         a_plugin_that_was_changed_on_its_way_is_refused, an_index_that_is_forged_is_no_missing_plugin,
@@ -86,6 +87,16 @@ a_plugin_may_be_built_with_plugins(Config) ->
     _ = start(Config),
     ok = said(bc_gitops:reconcile()),
     ?assertEqual({"2.0.0", [{"3.0.0", []}]}, bch_plugged_bch_maker:version()).
+
+%% As packages have it that rebar2 built as well. The script is read here, and run by rebar3 alone.
+a_script_may_name_plugins(Config) ->
+    Script = ["case os:getenv(\"REBAR_OFFLINE\") of\n  \"1\" -> CONFIG ++ [{plugins, [{bch_maker, \"~> 1.0\"}]},\n"
+              "    {provider_hooks, [{pre, [{compile, {bch_maker, generate}}]}]}];\n  _ -> CONFIG\nend.\n"],
+    ok = publish_plugged(Config, [], [{"rebar.config.script", Script}]),
+    _ = push(Config, [{bch_plugged, "1.0.0"}]),
+    _ = start(Config),
+    ok = said(bc_gitops:reconcile()),
+    ?assertEqual({"1.0.0", ["2.0.0"]}, bch_plugged_bch_maker:version()).
 
 %% A script that says something of hooks may mean any of the plugins.
 what_no_build_needs_is_left_out(Config) ->

@@ -7,7 +7,7 @@
 //! Most plugins that packages name are of use to their authors alone (publishing, documentation,
 //! linting), and each costs every build the time to compile it and all that it needs. So a plugin
 //! counts where a hook of the build names it, and all of a package's where that cannot be told: a
-//! hook has another name, a script has hooks, or there are none but sources that rebar3 itself
+//! hook has another name, a script makes hooks, or there are none but sources that rebar3 itself
 //! cannot compile.
 
 use std::io::{self, Read};
@@ -15,7 +15,7 @@ use std::path::Path;
 
 use flate2::read::GzDecoder;
 
-use super::{limits, names};
+use super::{limits, names, script};
 use crate::spec::{Node, Value, erlang};
 
 /// What a build of a dependency runs hooks of.
@@ -63,8 +63,8 @@ pub enum Source {
 /// The files of a package that say something of plugins.
 #[derive(Default)]
 struct Files {
-    config: Vec<u8>,
-    /// Whether a script makes hooks.
+    config: String,
+    /// Whether a script makes hooks that cannot be told.
     has_hooks: bool,
     /// Whether there are sources in another language: a plugin may be its compiler without a hook.
     is_foreign: bool,
@@ -74,13 +74,12 @@ struct Files {
 /// unpacking says what is wrong with the files, and rebar3 with the terms.
 pub(super) fn plugins(contents: impl Read) -> Vec<Plugin> {
     let files = files(contents).unwrap_or_default();
-    let text = erlang::decode(&files.config).unwrap_or_default();
-    let terms = erlang::read_terms(&text).unwrap_or_default();
+    let terms = erlang::read_terms(&files.config).unwrap_or_default();
     named(&terms, &files)
 }
 
 fn files(contents: impl Read) -> io::Result<Files> {
-    let mut files = Files::default();
+    let (mut files, mut added) = (Files::default(), String::new());
     let unpacked = GzDecoder::new(contents).take(limits::UNPACKED_BYTES);
     for entry in tar::Archive::new(unpacked).entries()? {
         let entry = entry?;
@@ -89,18 +88,23 @@ fn files(contents: impl Read) -> io::Result<Files> {
         if !entry.header().entry_type().is_file() {
             continue;
         }
-        let mut limited = entry.take(limits::METADATA_BYTES);
         if path == Path::new("rebar.config") {
-            limited.read_to_end(&mut files.config)?;
+            files.config = text(entry)?;
         } else if path == Path::new("rebar.config.script") {
-            let mut script = Vec::new();
-            limited.read_to_end(&mut script)?;
-            files.has_hooks = String::from_utf8_lossy(&script).contains("provider_hooks");
+            (added, files.has_hooks) = script::terms(&text(entry)?);
         } else {
             files.is_foreign |= is_foreign(path);
         }
     }
+    files.config.push('\n');
+    files.config.push_str(&added);
     Ok(files)
+}
+
+fn text(entry: impl Read) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    entry.take(limits::METADATA_BYTES).read_to_end(&mut bytes)?;
+    Ok(erlang::decode(&bytes).unwrap_or_default().into_owned())
 }
 
 fn is_foreign(path: &Path) -> bool {

@@ -36,6 +36,7 @@ mod report;
 mod request;
 mod requirement;
 mod resolve;
+mod script;
 mod signature;
 mod slots;
 mod solve;

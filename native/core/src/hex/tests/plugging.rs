@@ -58,6 +58,19 @@ fn what_was_locked_stays() {
 }
 
 #[test]
+fn what_a_script_adds_counts() {
+    let bench = Bench::new(world());
+    for version in ["1.0.0", "1.1.0"] {
+        let script = format!(
+            "CONFIG ++ [{{plugins, [{{pc, \"1.0.0\"}}]}}, {}].",
+            CALLED.trim_end_matches(".\n")
+        );
+        bench.world.script("mid", version, &script);
+    }
+    assert_eq!(chosen(&bench), ["pc 1.0.0", "tool 1.0.0"]);
+}
+
+#[test]
 fn plugins_may_be_built_with_plugins() {
     let bench = Bench::new(world());
     bench.world.add("maker", "1.0.0", &[]);

@@ -123,7 +123,16 @@ impl World {
 
     /// The same version with another `rebar.config`.
     pub(super) fn configure(&self, name: &str, version: &str, config: &str) {
-        let files = gzip(&tar(&[("rebar.config", config.as_bytes())]));
+        self.with_file(name, version, ("rebar.config", config));
+    }
+
+    /// The same version with nothing but a `rebar.config.script`.
+    pub(super) fn script(&self, name: &str, version: &str, script: &str) {
+        self.with_file(name, version, ("rebar.config.script", script));
+    }
+
+    fn with_file(&self, name: &str, version: &str, (file, text): (&str, &str)) {
+        let files = gzip(&tar(&[(file, text.as_bytes())]));
         self.change(name, version, |release| {
             release.tarball = tarball(&metadata(name, version, &release.needs), &files);
         });
