@@ -10,7 +10,7 @@
 start(_Type, _Args) ->
     case bc_gitops_config:load(#{}) of
         {ok, Config} -> start_tree(Config);
-        {error, Reason} -> {error, Reason}
+        {error, Reason} -> not_started(Reason)
     end.
 
 start_tree(Config) ->
@@ -32,8 +32,13 @@ start_reconciler(Pid, Config) ->
         {error, Reason} ->
             true = unlink(Pid),
             true = exit(Pid, shutdown),
-            {error, Reason}
+            not_started(Reason)
     end.
+
+%% OTP reports the bare term, and only where the application is permanent at that.
+not_started(Reason) ->
+    ?LOG_ERROR("bc_gitops does not start: ~ts", [bc_gitops:format_error(Reason)], #{application => bc_gitops}),
+    {error, Reason}.
 
 -spec stop(term()) -> ok.
 stop(_State) ->

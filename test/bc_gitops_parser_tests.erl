@@ -188,7 +188,8 @@ specs_of_0_7_are_the_records_their_users_expect_test_() ->
 
 missing_files_are_errors_test() ->
     ?assertMatch({error, {invalid_spec, [#{kind := unreadable}]}}, bc_gitops_parser:parse_app_config_file("/nonexistent/app.config")),
-    ?assertMatch({error, {not_found, #{path := <<"/nonexistent">>}}}, bc_gitops_parser:parse_apps_dir("/nonexistent")).
+    ?assertMatch({error, {not_found, #{path := <<"/nonexistent">>, message := <<"/nonexistent cannot be read: ", _/binary>>}}},
+                 bc_gitops_parser:parse_apps_dir("/nonexistent")).
 
 a_bad_file_refuses_the_directory_and_names_all_test() ->
     bct_dir:with("parser", fun(Dir) ->

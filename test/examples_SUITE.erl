@@ -7,14 +7,14 @@
 -export([all/0]).
 -export([the_gitops_repository_parses/1, the_formats_in_the_readme_are_equal/1,
          the_formats_in_the_guide_are_equal/1, the_readme_lists_every_key/1, links_lead_somewhere/1,
-         the_erlang_runtime_is_one/1, the_elixir_runtime_is_one/1]).
+         the_erlang_runtime_is_one/1, the_elixir_runtime_is_one/1, run_follows_only_what_it_was_given/1]).
 
 -define(CALLBACKS, [{deploy, 1}, {reconfigure, 1}, {remove, 1}, {upgrade, 2}]).
 
 all() ->
     [the_gitops_repository_parses, the_formats_in_the_readme_are_equal,
      the_formats_in_the_guide_are_equal, the_readme_lists_every_key, links_lead_somewhere,
-     the_erlang_runtime_is_one, the_elixir_runtime_is_one].
+     the_erlang_runtime_is_one, the_elixir_runtime_is_one, run_follows_only_what_it_was_given].
 
 the_gitops_repository_parses(_Config) ->
     {ok, Specs} = bc_gitops_parser:parse_apps_dir(path("examples/gitops-repo/apps")),
@@ -108,6 +108,20 @@ is_runtime(Module) ->
 text(File) ->
     {ok, Text} = file:read_file(File),
     unicode:characters_to_list(Text).
+
+%% RUN_CONFIG is the configuration of a node that follows another repository.
+run_follows_only_what_it_was_given(Config) ->
+    Dir = ?config(priv_dir, Config),
+    Repo = bct_repo:init(filename:join(Dir, "gitops")),
+    <<Commit:7/binary, _/binary>> = iolist_to_binary(bct_repo:commit(Repo, [{"apps/none/.keep", ""}])),
+    Node = filename:join(Dir, "node"),
+    ok = file:write_file(Node ++ ".config", "[{bc_gitops, [{repo_url, \"/nonexistent\"}, {build_jobs, 1}]}].\n"),
+    Port = bct_consumer:start(Dir, ["sh", path("examples/run.sh"), Repo, "main"], [
+        {"RUN_DIR", filename:join(Dir, "run")}, {"RUN_CONFIG", Node},
+        {"BC_GITOPS_LIB", code:lib_dir(bc_gitops)}
+    ]),
+    [] = bct_consumer:await(Port, <<"synced at ", Commit/binary>>),
+    bct_consumer:stop(Port).
 
 %% The suite runs in a log directory: the project's root is above its source.
 path(Relative) ->

@@ -538,8 +538,11 @@ configuration_is_checked_at_start(Config) ->
     ok = application:stop(bc_gitops),
     ok = application:set_env(bc_gitops, git_timeout, soon),
     try
-        {error, {Reason, _}} = application:start(bc_gitops),
-        ?assertMatch({bad_config, [#{key := git_timeout}]}, Reason)
+        Log = bct_log:capture(fun() ->
+            {error, {Reason, _}} = application:start(bc_gitops),
+            ?assertMatch({bad_config, [#{key := git_timeout}]}, Reason)
+        end),
+        ?assertMatch([_], [Line || Line <- Log, string:find(Line, "git_timeout is soon, expected") =/= nomatch])
     after
         application:unset_env(bc_gitops, git_timeout)
     end.

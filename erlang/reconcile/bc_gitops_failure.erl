@@ -211,7 +211,8 @@ plain({unknown_format, Format}) ->
     text("the file was written by a newer bc_gitops (format ~ts); go back to that version, or remove the file",
          [value(Format)]);
 plain(not_running) ->
-    <<"nothing is followed: repo_url is not set; set it, or call bc_gitops:start_reconciler/1">>;
+    <<"nothing is followed: bc_gitops is not started, or has no repo_url; start it, and set repo_url or call "
+      "bc_gitops:start_reconciler/1">>;
 plain(not_read_yet) ->
     <<"the repository was not read yet; try again in a moment">>;
 plain(stopped) ->

@@ -15,7 +15,10 @@ start([Repo, Branch, Dir]) ->
     _ = io:setopts([{encoding, unicode}]),
     spawn(fun() -> follow(Repo, Branch, Dir) end).
 
+%% RUN_CONFIG may be the configuration of a node of its own: only REPO is followed.
 follow(Repo, Branch, Dir) ->
+    ok = application:load(bc_gitops),
+    ok = application:unset_env(bc_gitops, repo_url),
     {ok, _} = application:ensure_all_started(bc_gitops),
     ok = bc_gitops_telemetry:attach_many(<<"make run">>, events(), fun ?MODULE:handle/4, self()),
     Interval = application:get_env(bc_gitops, reconcile_interval, ?INTERVAL_MS),

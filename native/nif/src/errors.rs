@@ -41,7 +41,8 @@ impl Failure {
 
     /// A file or directory that cannot be read.
     pub fn io(path: &Path, error: &std::io::Error) -> Self {
-        Failure::new(io_kind(error), error).with_path(path)
+        let message = format!("{} cannot be read: {error}", path.display());
+        Failure::new(io_kind(error), message).with_path(path)
     }
 
     pub fn with(mut self, key: Atom, value: Detail) -> Self {
