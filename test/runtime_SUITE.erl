@@ -669,7 +669,10 @@ restore_starts_from_store(Config) ->
     Build = bct_build:publish(app(Config, rt_one, "1.0.0", #{})),
     Spec = bct_runtime:spec_for(Build, #{}),
     {ok, #app_state{status = running}} = bc_gitops_runtime_default:restore(Spec, maps:get(key, Build)),
-    {error, {build_not_found, _}} = bc_gitops_runtime_default:restore(Spec, <<"no such key">>).
+    {error, {build_not_found, _}} = bc_gitops_runtime_default:restore(Spec, <<"no such key">>),
+    %% deployed by a module without prepare/1: nobody knows which build it was
+    ok = bc_gitops_runtime_default:remove(Spec#app_spec.name),
+    {error, {restore_not_supported, _}} = bc_gitops_runtime:restore(bc_gitops_runtime_default, Spec, undefined).
 
 survives_restart_of_bc_gitops(Config) ->
     Build = bct_build:publish(app(Config, rt_one, "1.0.0", #{})),

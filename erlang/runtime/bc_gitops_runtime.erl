@@ -66,10 +66,10 @@ reconfigure(Module, Spec) ->
     call(Module, reconfigure, [Spec]).
 
 %% @doc Adopts what runs with exactly this build, else starts it from the store; never the network.
-%% A module without `restore/2' can only adopt.
--spec restore(module(), #app_spec{}, Key :: binary()) -> {ok, #app_state{}} | failure().
+%% A module without `restore/2', or without `prepare/1', which is who names a build, can only adopt.
+-spec restore(module(), #app_spec{}, Key :: binary() | undefined) -> {ok, #app_state{}} | failure().
 restore(Module, #app_spec{name = Name, version = Version} = Spec, Key) ->
-    case exports(Module, restore, 2) of
+    case is_binary(Key) andalso exports(Module, restore, 2) of
         true ->
             call(Module, restore, [Spec, Key]);
         false ->

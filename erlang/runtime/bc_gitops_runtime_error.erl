@@ -130,8 +130,8 @@ of_the_call(bad_return, #{runtime := Module, callback := Callback, answer := Ans
     text("~ts of the runtime module ~ts answered what the behaviour does not know (~ts); mend the module",
          [value(Callback), value(Module), reason(Answer)]);
 of_the_call(restore_not_supported, #{app := App, runtime := Module}) ->
-    text("~ts does not run, and the runtime module ~ts has no restore/2 to start it from what was built; the "
-         "next cycle deploys it", [value(App), value(Module)]);
+    text("~ts does not run, and was deployed by a runtime module (~ts) without prepare/1 and restore/2, which "
+         "would start it from what was built", [value(App), value(Module)]);
 of_the_call(runtime_failed, #{runtime := Module, callback := Callback} = Details) ->
     text("~ts of the runtime module ~ts raised ~ts; mend the module",
          [value(Callback), value(Module), raised(Details)]);

@@ -39,6 +39,17 @@ defmodule AnnouncingRuntime do
     announce(result, "#{app_spec(spec, :name)} gets a new environment")
   end
 
+  # The next two are optional: with them applications are built side by side, and what ran is
+  # there again after a restart of the node, also when the repository does not answer.
+  @impl true
+  defdelegate prepare(spec), to: :bc_gitops_runtime_default
+
+  @impl true
+  def restore(spec, key) do
+    result = :bc_gitops_runtime_default.restore(spec, key)
+    announce(result, "#{app_spec(spec, :name)} is back: #{app_spec(spec, :version)}")
+  end
+
   # The result goes back as it came: bc_gitops judges by it.
   defp announce({:error, reason} = result, what) do
     Logger.warning("#{what}: failed: #{inspect(reason)}")
