@@ -32,7 +32,7 @@ groups() ->
     ].
 
 init_per_suite(Config) ->
-    Dir = binary_to_list(bct_dir:make("consumer")),
+    Dir = bct_consumer:dir(),
     Library = bct_consumer:snapshot(filename:join(Dir, "bc_gitops.git")),
     NoTools = bct_consumer:path_without(filename:join(Dir, "no-tools"), ?BUILD_TOOLS),
     [{dir, Dir}, {library, Library}, {no_tools, NoTools} | Config].

@@ -174,7 +174,7 @@ read_text(Config, Port, Text) ->
 
 write(Config, Text) ->
     File = filename:join(?config(dir, Config), "text.config"),
-    ok = file:write_file(File, text(Text)),
+    ok = file:write_file(File, text(Text), [raw]),
     File.
 
 with_port(Config, Fun) ->

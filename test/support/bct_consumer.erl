@@ -1,11 +1,18 @@
 %%% @doc Projects that depend on this repository: a snapshot of the work tree as a git repository,
 %%% copies of test/consumers, the commands run in them, and the programs that come out.
 -module(bct_consumer).
--export([snapshot/1, change/3, copy/3, environment/0, path_without/2, path_with/3]).
+-export([dir/0, snapshot/1, change/3, copy/3, environment/0, path_without/2, path_with/3]).
 -export([run/3, run/4, start/3, await/2, stop/1]).
 
 -define(RUN_TIMEOUT, 900000).
 -define(AWAIT_TIMEOUT, 120000).
+
+%% @doc An empty directory, always of the same name: what cargo knows of crates in it serves again.
+dir() ->
+    Dir = filename:join(shared(), "work"),
+    bct_dir:remove(Dir),
+    ok = filelib:ensure_path(Dir),
+    Dir.
 
 %% @doc The files of the work tree, whether committed or not, as the branch main of a repository.
 snapshot(Dir) ->
@@ -42,17 +49,21 @@ copy(Name, Dir, Words) ->
 fill_in({Word, Text}, File) ->
     binary:replace(File, <<"@", Word/binary, "@">>, iolist_to_binary(Text), [global]).
 
-%% @doc All consumers share what cargo builds, quickly built instead of fast: what is tested is
-%% that it is built, and comes along.
+%% @doc All consumers share what cargo builds, quickly built instead of fast, and in parts that are
+%% built once: what is tested is that it is built, and comes along.
 environment() ->
     [
-        {"CARGO_TARGET_DIR", filename:join([bct_layout:root(), "_build", "consumers", "target"])},
+        {"CARGO_TARGET_DIR", filename:join(shared(), "target")},
+        {"CARGO_INCREMENTAL", "1"},
         {"CARGO_PROFILE_RELEASE_LTO", "off"},
         {"CARGO_PROFILE_RELEASE_OPT_LEVEL", "0"},
         {"CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"},
         {"MIX_ENV", "dev"},
         {"LC_ALL", "C.UTF-8"}
     ].
+
+shared() ->
+    filename:join([bct_layout:root(), "_build", "consumers"]).
 
 %% @doc A PATH with every program of the present one except those named.
 path_without(Dir, Names) ->
